@@ -1,0 +1,157 @@
+"""Contracts of scoring: Energy (pairwise), Head (a whole vocabulary), EnergyHead (one from the other).
+
+An `Energy` is a pairwise function with a handful of scalars. Given a word table it picks the next word
+(`energy.over(vocab_size)` is an output layer); given keys it picks a predecessor in attention. A method that
+scores words but is not pairwise (a mixture of softmaxes) is a `Head` directly. Both live in `energies/`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from seqstate.core.model import IGNORE
+
+TILE = 1 << 22  # logits held at once by the tiled loss (16 MB in float32)
+
+
+class Energy(nn.Module, ABC):
+    """Pairwise score of candidates against a query; lower is likelier. Built with `width=D` and options."""
+
+    width: int
+
+    @abstractmethod
+    def forward(
+        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
+    ) -> Float[Tensor, "*E T C"]:
+        """Energy of every key for every query, like `torch.cdist`: leading axes broadcast."""
+
+    def rank_bound(self) -> int | None:
+        """Largest rank of a matrix of log-probabilities (bias included); None if not limited by D."""
+        return None
+
+    def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
+        """Fill a fresh word table in place so that the scores start sane."""
+        nn.init.normal_(keys, std=1 / math.sqrt(self.width))
+
+    def nll(
+        self,
+        query: Float[Tensor, "R D"],
+        keys: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"] | None,
+        targets: Int[Tensor, " R"],
+    ) -> Float[Tensor, " R"]:
+        """Negative log-likelihood in nats of each row's target under softmax(bias - energy); 0 at IGNORE.
+
+        Rows are taken in tiles and recomputed in the backward pass, so R x V is never stored.
+        An energy with a fused kernel overrides this.
+        """
+        return tiled_nll(
+            lambda rows: _logits(self, rows, keys, bias), query, targets, keys.shape[0]
+        )
+
+    def over(self, vocab_size: int, *, bias: bool = True) -> EnergyHead:
+        """An output layer: this energy over a table of `vocab_size` word vectors."""
+        return EnergyHead(self, vocab_size, bias=bias)
+
+
+class Head(nn.Module, ABC):
+    """An output layer: hidden vectors in, one logit per word out."""
+
+    width: int
+    vocab_size: int
+
+    @abstractmethod
+    def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        """Logits of all words."""
+
+    def score(
+        self, hidden: Float[Tensor, "*B D"], words: Int[Tensor, "*B C"]
+    ) -> Float[Tensor, "*B C"]:
+        """Logits of some words only, up to nothing: equal to `forward(hidden).gather(-1, words)`."""
+        return self(hidden).gather(-1, words)
+
+    def nll(self, hidden: Float[Tensor, "R D"], targets: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
+        """Negative log-likelihood of each row's target in nats; 0 where it is IGNORE."""
+        return tiled_nll(self, hidden, targets, self.vocab_size)
+
+    def loss(self, hidden: Float[Tensor, "*B D"], targets: Int[Tensor, "*B"]) -> Float[Tensor, ""]:
+        """Mean of `nll` over the targets that are not IGNORE."""
+        nll = self.nll(hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1))
+        return nll.sum() / (targets != IGNORE).sum().clamp(min=1)
+
+    def rank_bound(self) -> int | None:
+        """Largest rank of a matrix of log-probabilities this head can give; None if not limited."""
+        return None
+
+    @abstractmethod
+    def start_from(self, log_unigram: Float[Tensor, " V"]) -> None:
+        """Set the biases so that an uninformative hidden vector gives these log-probabilities."""
+
+    @abstractmethod
+    def table(self) -> nn.Parameter | None:
+        """The `[V, D]` word table that an input embedding may share; None if there is none."""
+
+
+class EnergyHead(Head):
+    """Words under a pairwise energy: logits = bias - energy(hidden, word vectors)."""
+
+    def __init__(self, energy: Energy, vocab_size: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.energy = energy
+        self.width, self.vocab_size = energy.width, vocab_size
+        self.weight = nn.Parameter(torch.empty(vocab_size, energy.width))
+        self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
+        with torch.no_grad():
+            energy.init_keys(self.weight)
+
+    def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        return _logits(self.energy, rows, self.weight, self.bias).unflatten(0, hidden.shape[:-1])
+
+    def score(
+        self, hidden: Float[Tensor, "*B D"], words: Int[Tensor, "*B C"]
+    ) -> Float[Tensor, "*B C"]:
+        logits = -self.energy(hidden.unsqueeze(-2), self.weight[words]).squeeze(-2)
+        return logits if self.bias is None else logits + self.bias[words]
+
+    def nll(self, hidden: Float[Tensor, "R D"], targets: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
+        return self.energy.nll(hidden, self.weight, self.bias, targets)
+
+    def rank_bound(self) -> int | None:
+        return self.energy.rank_bound()
+
+    def start_from(self, log_unigram: Float[Tensor, " V"]) -> None:
+        if self.bias is not None:
+            with torch.no_grad():
+                self.bias.copy_(log_unigram)
+
+    def table(self) -> nn.Parameter | None:
+        return self.weight
+
+
+def _logits(energy: Energy, rows: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
+    logits = -energy(rows, keys)
+    return logits if bias is None else logits + bias
+
+
+def tiled_nll(
+    logits_of, hidden: Float[Tensor, "R D"], targets: Int[Tensor, " R"], vocab_size: int
+) -> Float[Tensor, " R"]:
+    """Cross-entropy per row with at most TILE logits alive: tiles of rows, recomputed going back."""
+
+    def tile_nll(rows: Tensor, wanted: Tensor) -> Tensor:
+        logits = logits_of(rows).float()
+        return F.cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORE)
+
+    tile = max(1, TILE // vocab_size)
+    if hidden.shape[0] <= tile:
+        return tile_nll(hidden, targets)
+    parts = zip(hidden.split(tile), targets.split(tile), strict=True)
+    return torch.cat([checkpoint(tile_nll, *part, use_reentrant=False) for part in parts])

@@ -1,0 +1,28 @@
+"""Inner product: E = -scale <h, w>. What every common language model uses; rank at most D + 1.
+
+With a bias and a softmax this is the usual output layer, whose log-probability matrix has rank at most
+D + 1 after centring its rows ("softmax bottleneck", Yang et al. 2018, https://arxiv.org/abs/1711.03953).
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from seqstate.core.energy import Energy
+
+
+class Inner(Energy):
+    """scale: fixed factor on the products (1: as an output layer, 1/sqrt(D): as in attention)."""
+
+    def __init__(self, *, width: int = 128, scale: float = 1.0) -> None:
+        super().__init__()
+        self.width, self.scale = width, scale
+
+    def forward(
+        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
+    ) -> Float[Tensor, "*E T C"]:
+        return -self.scale * (query @ keys.transpose(-1, -2))
+
+    def rank_bound(self) -> int | None:
+        return self.width + 1

@@ -1,0 +1,130 @@
+"""A language model from its two axes: embedding -> StateModel -> Head (an energy over words)."""
+
+from __future__ import annotations
+
+import math
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqstate.core import registry
+from seqstate.core.energy import Energy, Head
+from seqstate.core.model import LanguageModel, StateModel, last_real
+from seqstate.core.spec import Spec, parse
+from seqstate.core.state import State
+
+
+class NeuralLM(LanguageModel):
+    """Embedding, a state model, and a head that scores words against the hidden vector.
+
+    state, energy: parts already built. head width != state width puts a linear map between them.
+    tie: the embedding shares the head's word table (needs equal widths; heads without a table refuse).
+    dropout: on the embedded tokens and on the hidden vectors (Srivastava et al. 2014).
+    """
+
+    def __init__(self, state: StateModel, head: Head, *, tie: bool = True, dropout: float = 0.0):
+        super().__init__()
+        self.vocab_size = head.vocab_size
+        self.states, self.head = state, head
+        self.embedding = nn.Embedding(head.vocab_size, state.width)
+        nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(state.width))
+        self.project = (
+            nn.Identity()
+            if head.width == state.width
+            else nn.Linear(state.width, head.width, bias=False)
+        )
+        self.dropout = nn.Dropout(dropout)
+        # unit variance per number, whatever the width: the shared table has norm about 1 a word
+        self.scale = math.sqrt(state.width)
+        if tie:
+            self._tie()
+
+    def _tie(self) -> None:
+        table = self.head.table()
+        if table is None:
+            raise ValueError(
+                "this energy has no word table to tie the embedding to; untie (tie=False)"
+            )
+        if table.shape != self.embedding.weight.shape:
+            raise ValueError(
+                f"tied embeddings need equal widths, but words have {table.shape[1]} numbers and the "
+                f"state has {self.embedding.weight.shape[1]}; untie (tie=False) or drop the head width"
+            )
+        self.embedding.weight = table
+
+    def init_state(self, batch_size: int) -> State:
+        return self.states.init_state(batch_size)
+
+    def hidden(
+        self,
+        tokens: Int[Tensor, "B T"],
+        state: State | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B T D"], State]:
+        """The vector the head sees after each token, and the state."""
+        x = self.dropout(self.embedding(tokens) * self.scale)
+        hidden, state = self.states(x, state, lengths)
+        return self.project(self.dropout(hidden)), state
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "B T"],
+        state: State | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B T V"], State]:
+        hidden, state = self.hidden(tokens, state, lengths)
+        return self.head(hidden), state
+
+    def next_logits(
+        self,
+        tokens: Int[Tensor, "B T"],
+        state: State | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B V"], State]:
+        hidden, state = self.hidden(tokens, state, lengths)
+        return self.head(last_real(hidden, lengths)), state
+
+    def nll(
+        self,
+        tokens: Int[Tensor, "B T"],
+        targets: Int[Tensor, "B T"],
+        state: State | None = None,
+    ) -> tuple[Float[Tensor, "B T"], State]:
+        hidden, state = self.hidden(tokens, state)
+        return self.head.nll(hidden.flatten(0, 1), targets.flatten()).view_as(targets), state
+
+
+def build_head(energy: str | Spec, *, width: int, vocab_size: int) -> Head:
+    """The output layer a spec names: a pairwise energy over a word table, or a head in its own right."""
+    spec = parse(energy)
+    if issubclass(registry.find("energies", spec.name), Energy):
+        return registry.build("energies", spec, width=width).over(vocab_size)
+    return registry.build("energies", spec, width=width, vocab_size=vocab_size)
+
+
+def build_model(
+    state: str | Spec,
+    energy: str | Spec | None = None,
+    *,
+    vocab_size: int,
+    tie: bool = True,
+    dropout: float = 0.0,
+    head_width: int | None = None,
+) -> LanguageModel:
+    """A language model from specs: `build_model("lstm(width=256)", "multi_hamming(groups=16)", ...)`.
+
+    A state that is a distribution already (`ngram`) takes no energy. An energy is needed otherwise
+    (None: `inner`). Raises ValueError for unknown parts and options and for what the parts refuse.
+    """
+    spec = parse(state)
+    part = registry.find("states", spec.name)
+    if issubclass(part, LanguageModel):
+        if energy is not None:
+            raise ValueError(
+                f"{spec.name} gives a distribution over words itself and takes no energy, "
+                f"but {str(energy)!r} was given"
+            )
+        return registry.build("states", spec, vocab_size=vocab_size)
+    body = registry.build("states", spec)
+    head = build_head(energy or "inner", width=head_width or body.width, vocab_size=vocab_size)
+    return NeuralLM(body, head, tie=tie, dropout=dropout)

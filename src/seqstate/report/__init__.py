@@ -1,0 +1,1 @@
+"""Records in, table and HTML out; pure, no torch."""

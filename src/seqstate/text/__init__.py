@@ -1,0 +1,1 @@
+"""Text in: files, the default corpus, tokenisers, token stores, batches."""

@@ -1,0 +1,84 @@
+"""Which constructions the laws run over: every file of every folder, plus the options listed here.
+
+A new part is tested the day its file appears, with its defaults at width 16. Options worth a law of their
+own are added below, as specs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from seqstate.core import registry
+from seqstate.core.energy import Energy
+from seqstate.core.model import LanguageModel, StateModel
+from seqstate.core.spec import parse
+from seqstate.model import build_model
+
+WIDTH, VOCAB, BATCH, TIME = 16, 11, 3, 7
+
+STATE_OPTIONS = [
+    "rnn(layers=2)",
+    "lstm(layers=2)",
+]
+ENERGY_OPTIONS = [
+    "multi_hamming(groups=4, tau=2.0, a=3.0)",
+    "multi_hamming(groups=16)",
+]
+
+
+def state_specs() -> list[str]:
+    """Every state that exposes hidden vectors."""
+    listed = [*registry.names("states"), *STATE_OPTIONS]
+    return [spec for spec in listed if issubclass(_class("states", spec), StateModel)]
+
+
+def distribution_specs() -> list[str]:
+    """Every state that is a language model by itself (n-gram, PCFG, ...)."""
+    listed = [*registry.names("states"), *STATE_OPTIONS]
+    return [spec for spec in listed if issubclass(_class("states", spec), LanguageModel)]
+
+
+def energy_specs(*, pairwise_only: bool = False) -> list[str]:
+    """Every energy; only those that score pairs if asked."""
+    listed = [*registry.names("energies"), *ENERGY_OPTIONS]
+    if pairwise_only:
+        return [spec for spec in listed if issubclass(_class("energies", spec), Energy)]
+    return listed
+
+
+def model_specs() -> list[tuple[str, str | None]]:
+    """Every rung as a language model: states under `inner`, energies over `lstm`, and distributions."""
+    states = [(spec, "inner") for spec in state_specs()]
+    energies = [("lstm", spec) for spec in energy_specs()]
+    return [*states, *energies, *[(spec, None) for spec in distribution_specs()]]
+
+
+def build_state(spec: str) -> StateModel:
+    return awake(registry.build("states", spec, width=WIDTH))
+
+
+def build_language_model(state: str, energy: str | None, vocab_size: int = VOCAB) -> LanguageModel:
+    """An awake model; a counted one has counted a short random text."""
+    if energy is None:
+        model = build_model(state, vocab_size=vocab_size)
+        if hasattr(model, "count"):
+            tokens = torch.randint(vocab_size, (200,), generator=torch.Generator().manual_seed(1))
+            model.count(tokens.numpy(), boundary=0)
+        return awake(model)
+    sized = parse(state).replace(width=WIDTH)
+    return awake(build_model(sized, energy, vocab_size=vocab_size, tie=False))
+
+
+def awake(module: nn.Module, scale: float = 0.5) -> nn.Module:
+    """Fill every parameter with noise: zero biases and symmetric starts hide bugs. Evaluation mode."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+            parameter.add_(scale * noise)
+    return module.eval()
+
+
+def _class(kind: str, spec: str) -> type:
+    return registry.find(kind, parse(spec).name)
