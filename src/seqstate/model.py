@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from seqstate.core import registry
 from seqstate.core.energy import Energy, Head
+from seqstate.core.instrument import HasHead, HasStates
 from seqstate.core.model import LanguageModel, StateModel, last_real
 from seqstate.core.spec import Spec, parse
 from seqstate.core.state import State
 
 
-class NeuralLM(LanguageModel):
+class NeuralLM(LanguageModel, HasHead, HasStates):
     """Embedding, a state model, and a head that scores words against the hidden vector.
 
     state, energy: parts already built. head width != state width puts a linear map between them.
@@ -55,6 +56,10 @@ class NeuralLM(LanguageModel):
     def init_state(self, batch_size: int) -> State:
         return self.states.init_state(batch_size)
 
+    def inputs(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """The vectors the state model reads."""
+        return self.dropout(self.embedding(tokens) * self.scale)
+
     def hidden(
         self,
         tokens: Int[Tensor, "B T"],
@@ -62,8 +67,7 @@ class NeuralLM(LanguageModel):
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], State]:
         """The vector the head sees after each token, and the state."""
-        x = self.dropout(self.embedding(tokens) * self.scale)
-        hidden, state = self.states(x, state, lengths)
+        hidden, state = self.states(self.inputs(tokens), state, lengths)
         return self.project(self.dropout(hidden)), state
 
     def forward(
