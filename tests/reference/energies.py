@@ -45,3 +45,30 @@ def mos(h, words, bias, prior, latent, latent_bias):
         part = softmax([dot(facet, w) + b for w, b in zip(words, bias, strict=True)])
         mixed = [m + weight * p for m, p in zip(mixed, part, strict=True)]
     return [math.log(m) for m in mixed]
+
+
+def bent(h, words, bias, bend):
+    return [bend(dot(h, w) + b) for w, b in zip(words, bias, strict=True)]
+
+
+def gss(c, k):
+    """The paper's own form (equation 3)."""
+    return lambda z: k * (z - c) + c - (k - 1) * math.log1p(math.exp(z - c))
+
+
+def plif(slopes, limit):
+    """Walk from the left end, piece by piece."""
+    step = 2 * limit / len(slopes)
+
+    def bend(z):
+        if z < -limit:
+            return -limit + slopes[0] * (z + limit)
+        height = -limit
+        for i, slope in enumerate(slopes):
+            left = -limit + i * step
+            if z < left + step or i == len(slopes) - 1:
+                return height + slope * (z - left)
+            height += slope * step
+        raise AssertionError
+
+    return bend
