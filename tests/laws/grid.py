@@ -20,6 +20,11 @@ WIDTH, VOCAB, BATCH, TIME = 16, 11, 3, 7
 STATE_OPTIONS = [
     "rnn(layers=2)",
     "lstm(layers=2)",
+    "attention(layers=2, window=3)",
+    "attention(layers=2, window=0, qk_norm=False)",
+    'attention(layers=2, window=4, positions="alibi", heads=2)',
+    'attention(layers=1, window=5, positions="learned")',
+    'attention(layers=2, energy="multi_hamming(groups=2)", positions="none")',
 ]
 ENERGY_OPTIONS = [
     "multi_hamming(groups=4, tau=2.0, a=3.0)",

@@ -6,13 +6,14 @@ A tree is a tensor, or a tuple or dict of trees. Its bytes are what the model re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-State: TypeAlias = "Tensor | tuple[State, ...] | dict[str, State]"
+# parts are states again; `Any`, as a run-time shape check cannot follow a type into itself
+State: TypeAlias = Tensor | tuple[Any, ...] | dict[str, Any]
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:

@@ -1,0 +1,122 @@
+"""How attention knows where a key stands: rotation, a fixed slope, a learnt bias, or not at all.
+
+All four depend on the distance between a query and a key only, so a state can be carried for ever.
+Rotary: Su et al. 2021 (https://arxiv.org/abs/2104.09864), neighbouring numbers form the rotated pairs, so
+an energy that works on groups of an even width sees each pair whole. ALiBi: Press et al. 2022
+(https://arxiv.org/abs/2108.12409). Learnt: one number per head and distance (Raffel et al. 2020 without
+buckets, https://arxiv.org/abs/1910.10683). None: Haviv et al. 2022 (https://arxiv.org/abs/2203.16634).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+EPSILON = 1e-6  # added to the mean square of a query or key before it is normalised
+SCHEMES = ("rotary", "alibi", "learned", "none")
+
+
+class Positions(nn.Module):
+    """One scheme for all layers: rotations of queries and keys, or a bias on scores, or neither."""
+
+    def __init__(self, scheme: str, heads: int, head_width: int, window: int) -> None:
+        super().__init__()
+        if scheme not in SCHEMES:
+            raise ValueError(f"unknown positions {scheme!r}; there are {', '.join(SCHEMES)}")
+        if scheme == "rotary" and head_width % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of numbers, but a head has {head_width}; "
+                "choose heads so that width / heads is even, or positions='alibi'"
+            )
+        if scheme == "learned" and not window:
+            raise ValueError("learned positions need a window: they are one number per distance")
+        self.scheme, self.heads, self.head_width = scheme, heads, head_width
+        if scheme == "learned":
+            self.by_distance = nn.Parameter(torch.zeros(heads, window))
+
+    def turn(
+        self, time: int, read: Int[Tensor, " B"] | None, like: Tensor
+    ) -> Complex[Tensor, "#B T 1 K2"] | None:
+        """Unit complex numbers that rotate `time` vectors which follow `read` others."""
+        if self.scheme != "rotary":
+            return None
+        # angles in float64: a float32 position loses the fast rotations after some 10^5 tokens
+        clock = torch.arange(time, dtype=torch.float64, device=like.device)
+        pairs = torch.arange(self.head_width // 2, dtype=torch.float64, device=like.device)
+        speed = torch.pow(10000.0, pairs * (-2 / self.head_width))
+        turn = _unit(clock.outer(speed))[None, :, None]
+        if read is not None:
+            turn = turn * _unit(read.double().outer(speed))[:, None, None]
+        return turn.to(torch.complex128 if like.dtype == torch.float64 else torch.complex64)
+
+    def bias(self, queries: int, keys: int, like: Tensor) -> Float[Tensor, "H T S"] | None:
+        """What is added to the scores when the last query stands at the last key."""
+        if self.scheme == "alibi":
+            return (
+                -distances(queries, keys, like).to(like.dtype) * self._slopes(like)[:, None, None]
+            )
+        if self.scheme == "learned":
+            distance = distances(queries, keys, like)
+            return self.by_distance[:, distance.clamp(0, self.by_distance.shape[1] - 1)]
+        return None
+
+    def _slopes(self, like: Tensor) -> Float[Tensor, " H"]:
+        whole = 2 ** math.floor(math.log2(self.heads))
+        slopes = [2 ** (-8 * (i + 1) / whole) for i in range(whole)]
+        # not a power of two: every other slope of twice as many heads (the authors' own rule)
+        slopes += [2 ** (-4 * (2 * i + 1) / whole) for i in range(self.heads - whole)]
+        return torch.tensor(slopes, dtype=like.dtype, device=like.device)
+
+
+def distances(queries: int, keys: int, like: Tensor) -> Int[Tensor, "T S"]:
+    """Steps from each key to each query; negative for keys that lie ahead."""
+    ends = torch.arange(keys - queries, keys, device=like.device)
+    return ends[:, None] - torch.arange(keys, device=like.device)
+
+
+def rotate(
+    vectors: Float[Tensor, "B T J K"], turn: Complex[Tensor, "#B T 1 K2"]
+) -> Float[Tensor, "B T J K"]:
+    """Rotate the pairs (0, 1), (2, 3), ... of every vector."""
+    pairs = torch.view_as_complex(vectors.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2)
+
+
+def normalise(
+    vectors: Float[Tensor, "B T J K"],
+    gain: Float[Tensor, " J"],
+    turn: Complex[Tensor, "#B T 1 K2"] | None,
+) -> Float[Tensor, "B T J K"]:
+    """Vectors with a root mean square of `gain`, then rotated (QK-norm: Henry et al. 2020)."""
+    return _Normalise.apply(vectors, gain, turn)
+
+
+class _Normalise(torch.autograd.Function):
+    """Normalise, scale and rotate with one saved tensor: y = gain x / r turned, r^2 = mean x^2 + eps."""
+
+    @staticmethod
+    def forward(ctx, x, gain, turn):
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
+        factor = gain[:, None] * (square / x.shape[-1] + EPSILON).rsqrt()
+        y = x * factor if turn is None else rotate(x, turn).mul_(factor)
+        ctx.save_for_backward(y, factor, gain, turn)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        y, factor, gain, turn = ctx.saved_tensors
+        along = (grad * y).sum(-1, keepdim=True)
+        share = along / (gain.square()[:, None] * y.shape[-1])
+        back = torch.addcmul(grad, y, share, value=-1).mul_(factor)
+        if turn is not None:
+            back = rotate(back, turn.conj())
+        return back, (along.squeeze(-1) / gain).sum((0, 1)), None
+
+
+def _unit(angle: Float[Tensor, "*A"]) -> Complex[Tensor, "*A"]:
+    return torch.polar(torch.ones_like(angle), angle)
