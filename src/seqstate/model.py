@@ -123,12 +123,17 @@ def build_model(
     spec = parse(state)
     part = registry.find("states", spec.name)
     if issubclass(part, LanguageModel):
-        if energy is not None:
-            raise ValueError(
-                f"{spec.name} gives a distribution over words itself and takes no energy, "
-                f"but {str(energy)!r} was given"
-            )
+        refuse_energy(spec, energy)
         return registry.build("states", spec, vocab_size=vocab_size)
     body = registry.build("states", spec)
     head = build_head(energy or "inner", width=head_width or body.width, vocab_size=vocab_size)
     return NeuralLM(body, head, tie=tie, dropout=dropout)
+
+
+def refuse_energy(state: str | Spec, energy: str | Spec | None) -> None:
+    """Raise ValueError if an energy is asked of a state that is a distribution already."""
+    if energy is not None:
+        raise ValueError(
+            f"{parse(state).name} gives a distribution over words itself and takes no energy, "
+            f"but {str(energy)!r} was given"
+        )

@@ -61,6 +61,20 @@ class Energy(nn.Module, ABC):
         return EnergyHead(self, vocab_size, bias=bias)
 
 
+class HasBits(ABC):
+    """Capability: scores go through soft bits, numbers in [0, 1] that are meant to act as 0 or 1."""
+
+    @abstractmethod
+    def soft_bits(
+        self, query: Float[Tensor, "T D"], keys: Float[Tensor, "C D"]
+    ) -> dict[str, Float[Tensor, "... G"]]:
+        """The soft bits by name, features G on the last axis, samples before it.
+
+        `query` [T, G] and `word` [C, G] are the codes of one side (their signs may collide), `match`
+        [T, C, G] says how much a pair agrees. Pass a sample of queries and keys: `match` is stored.
+        """
+
+
 class Head(nn.Module, ABC):
     """An output layer: hidden vectors in, one logit per word out."""
 

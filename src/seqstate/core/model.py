@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from seqstate.core.state import State
@@ -96,8 +96,8 @@ class LanguageModel(nn.Module, ABC):
 
 
 def last_real(
-    values: Float[Tensor, "B T X"], lengths: Int[Tensor, " B"] | None
-) -> Float[Tensor, "B X"]:
+    values: Num[Tensor, "B T X"], lengths: Int[Tensor, " B"] | None
+) -> Num[Tensor, "B X"]:
     """The values at the last real position of each row (see `lengths` in StateModel.forward)."""
     if lengths is None:
         return values[:, -1]

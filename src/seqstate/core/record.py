@@ -100,7 +100,7 @@ class Run:
 
     config: RunConfig
     readings: list[Reading]
-    curve: list[dict[str, float]]
+    curve: list[dict[str, Any]]
     sample: str
     surprise: dict[str, Any]
     corpus: dict[str, Any]

@@ -39,6 +39,25 @@ def summary(kind: str, name: str) -> str:
     return document.partition("\n")[0]
 
 
+def describe(kind: str, name: str) -> str:
+    """A part's whole entry: its file's docstring, constructor and options, read as text."""
+    tree = ast.parse((ROOT / kind / f"{name}.py").read_text(encoding="utf-8"))
+    lines = [f"{KINDS[kind]} {name}", "", ast.get_docstring(tree) or ""]
+    wanted = name.replace("_", "")
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
+            lines += ["", ast.get_docstring(node) or ""]
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                    pairs = zip(method.args.kwonlyargs, method.args.kw_defaults, strict=True)
+                    shown = [
+                        argument.arg + (f"={ast.unparse(default)}" if default else "")
+                        for argument, default in pairs
+                    ]
+                    lines += ["", f"{name}({', '.join(shown)})"]
+    return "\n".join(lines)
+
+
 def find(kind: str, name: str) -> type:
     """The class called `name` in a folder, or a dotted class outside the package.
 

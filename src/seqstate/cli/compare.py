@@ -1,0 +1,129 @@
+"""Trains the ladder at equal budgets: matched parameters, the same data, the same tokens for every model.
+
+  seqstate compare                                      default models, your Python's documentation, 5 minutes
+  seqstate compare book.txt --budget 10m --seeds 3      with the spread over three seeds
+  seqstate compare book.txt --models "ngram(order=6)" "lstm + inner" "lstm + multi_hamming(groups=16)"
+
+Widths are solved so that all models have about --parameters numbers (a width you give is kept). Records are
+kept by configuration: run it again to go on after an interruption, or with more --models or --seeds to add
+to what is there; nothing is trained twice.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from seqstate.cli import options as shared
+
+MODELS = [
+    "ngram(order=4)",
+    "rnn + inner",
+    "lstm + inner",
+    "lstm + multi_hamming",
+    "attention + inner",
+    "attention + multi_hamming",
+]
+
+
+USAGE = "[TEXT ...]"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "text", nargs="*", default=[], metavar="TEXT", help="files, folders, globs or -"
+    )
+    parser.add_argument(
+        "--models", nargs="+", default=MODELS, metavar="MODEL", help='"STATE + ENERGY" ...'
+    )
+    parser.add_argument(
+        "--parameters", type=int, default=500_000, help="numbers every model shall have"
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each model, for the spread")
+    parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one per processor core")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder of the comparison; default compare-NAME"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="what happens anyway; accepted for scripts"
+    )
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    shared.add_budget_options(parser)
+    shared.add_text_options(parser)
+    shared.add_training_options(parser)
+
+
+def run(options) -> int:
+    import json
+    import shlex
+    import sys
+
+    from seqstate import compare
+    from seqstate.cli import display
+    from seqstate.report import render, table, table_json
+
+    check(options)
+    base = shared.run_config(options, state="", energy=None, corpus="", seed=options.seed)
+    shared.with_budget(base, options, 1)
+    with display.preparing() as preparing:
+        corpus = shared.corpus_of(options, options.text, preparing)
+    base = base.replace(corpus=corpus.id)
+    folder = Path(options.out or f"compare-{corpus.name}")
+    display.note(
+        f"{corpus.id}: {len(corpus.train):,} tokens to train, {len(corpus.valid):,} held out, "
+        f"{corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}"
+    )
+    seeds = range(options.seed, options.seed + options.seeds)
+    plan = compare.settle(
+        options.models, corpus, base, parameters=options.parameters, seeds=seeds, say=display.note
+    )
+    jobs = options.jobs or os.cpu_count() or 1
+    plan.base = budgeted(plan, corpus, options, folder, jobs, display.note)
+    compare.save_plan(plan, folder, asked(options))
+    command = shlex.join(["seqstate", *sys.argv[1:]])
+    with display.comparing(len(plan.configs())) as watch:
+        runs = compare.run_all(plan, corpus, folder, jobs=jobs, command=command, watch=watch)
+    page = render(runs, folder / "report.html")
+    if options.json:
+        print(json.dumps(table_json(runs), indent=1))
+    else:
+        display.console().print(table(runs))
+        print(f"report: {page}")
+    return 0
+
+
+def check(options) -> None:
+    for name in ("parameters", "seeds"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)} is below 1")
+    if options.jobs < 0:
+        raise ValueError(f"--jobs {options.jobs} is below 0; 0 means one per processor core")
+
+
+def asked(options) -> dict:
+    """What decides the steps of a comparison by time; a folder settles it once."""
+    return {"budget": options.budget or DEFAULT_SECONDS}
+
+
+DEFAULT_SECONDS = 240.0
+
+
+def budgeted(plan, corpus, options, folder: Path, jobs: int, note):
+    """The base configuration with its steps: as asked, or so many that all fit into the time."""
+    from seqstate import compare
+
+    if any(getattr(options, name) is not None for name in ("steps", "tokens", "epochs")):
+        return shared.with_budget(plan.base, options, len(corpus.train))
+    former = compare.load_plan(folder)
+    same = former and (former["budget"], former["corpus"]) == (
+        asked(options)["budget"],
+        plan.corpus,
+    )
+    if same and former["steps"]:
+        note(f"going on in {folder}: {former['steps']:,} steps a model, as settled before")
+        return plan.base.replace(steps=former["steps"])
+    note("measuring the speed of each model to share out the time")
+    steps = compare.steps_for(plan, corpus, asked(options)["budget"], jobs)
+    note(f"{steps:,} steps of {plan.base.tokens_per_step:,} tokens a model")
+    return plan.base.replace(steps=steps)

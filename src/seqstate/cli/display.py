@@ -1,0 +1,141 @@
+"""Progress and results on a terminal; plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+
+
+def console(*, stderr: bool = False):
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def note(text: str) -> None:
+    """A line about what is going on: on standard error, so that results can be piped."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def seconds(value: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 5 min`."""
+    value = max(0, round(value))
+    if value < 60:
+        return f"{value} s"
+    if value < 3600:
+        return f"{value // 60} min {value % 60} s"
+    return f"{value // 3600} h {value % 3600 // 60} min"
+
+
+@contextmanager
+def preparing():
+    """A callback for long reading and tokenising: `(what, share or None)`."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if not sys.stderr.isatty():
+        said: set[str] = set()
+
+        def say(what: str, share: float | None = None) -> None:
+            if what not in said:
+                said.add(what)
+                note(what)
+
+        yield say
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
+        task = bars.add_task("reading", total=None)
+
+        def show(what: str, share: float | None = None) -> None:
+            total = None if share is None else 1.0
+            bars.update(task, description=what, total=total, completed=share or 0.0)
+
+        yield show
+
+
+@contextmanager
+def training(label: str):
+    """A callback for train.Progress: a live bar, or a line every ten seconds and at each validation."""
+    if not sys.stderr.isatty():
+        yield _Lines(label)
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn(label),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[now]}"),
+    )
+    with Progress(*columns, console=console(stderr=True)) as bars:
+        task, meter = bars.add_task("", total=1.0, now=""), _Meter()
+        yield lambda progress: bars.update(task, completed=progress.share, now=meter(progress))
+
+
+class _Meter:
+    """`loss 2.31 | valid 2.40 | 18,200 tokens/s | 40 s left`."""
+
+    def __call__(self, progress) -> str:
+        rate = progress.tokens / max(progress.wall_seconds, 1e-9)
+        parts = [f"loss {progress.train_nats:.3f}"]
+        if progress.valid_nats is not None:
+            parts.append(f"valid {progress.valid_nats:.3f}")
+        parts.append(f"{rate:,.0f} tokens/s")
+        if progress.share > 0:
+            left = progress.wall_seconds * (1 / progress.share - 1)
+            parts.append(f"{seconds(left)} left")
+        return " | ".join(parts)
+
+
+class _Lines:
+    def __init__(self, label: str) -> None:
+        self.label, self.last, self.valid, self.meter = label, 0.0, None, _Meter()
+
+    def __call__(self, progress) -> None:
+        news = progress.valid_nats != self.valid
+        if news or time.monotonic() - self.last > 10:
+            self.last, self.valid = time.monotonic(), progress.valid_nats
+            note(
+                f"{self.label}: {progress.share:4.0%} step {progress.step:,} | {self.meter(progress)}"
+            )
+
+
+@contextmanager
+def comparing(total: int):
+    """A callback for a list of compare.Status: one bar a run, or a line a finished run."""
+    if not sys.stderr.isatty():
+        done: set[int] = set()
+
+        def say(status) -> None:
+            for index, one in enumerate(status):
+                if one.done and index not in done:
+                    done.add(index)
+                    note(f"[{len(done)}/{total}] {one.label}")
+
+        yield say
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[now]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True)) as bars:
+        tasks: dict[int, object] = {}
+
+        def show(status) -> None:
+            for index, one in enumerate(status):
+                if index not in tasks:
+                    tasks[index] = bars.add_task(one.label, total=1.0, now="", start=False)
+                if one.share > 0 or one.done:
+                    bars.start_task(tasks[index])
+                now = "" if one.valid_nats is None else f"valid {one.valid_nats:.3f} nats"
+                bars.update(tasks[index], completed=1.0 if one.done else one.share, now=now)
+                if one.done:
+                    bars.stop_task(tasks[index])
+
+        yield show

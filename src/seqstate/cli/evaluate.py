@@ -1,0 +1,66 @@
+"""Any length of text; the state is carried, and what each token was predicted from is said.
+
+seqstate evaluate model test.txt
+seqstate evaluate model test.txt --json
+"""
+
+from __future__ import annotations
+
+from seqstate.cli import options as shared
+
+USAGE = "DIR TEXT [TEXT ...]"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("model", metavar="DIR", help="a trained model's folder")
+    parser.add_argument("text", nargs="+", metavar="TEXT", help="files, folders, globs or -")
+    parser.add_argument(
+        "--rows", type=int, help="stretches read in parallel; 1: one state throughout"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="processor threads")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    shared.add_text_options(parser, split=False)
+
+
+def run(options) -> int:
+    import json
+
+    import torch
+
+    from seqstate.cli import display
+    from seqstate.text.store import encode_text
+    from seqstate.trained import Trained
+
+    if options.rows is not None and options.rows < 1:
+        raise ValueError(f"--rows {options.rows} is below 1")
+    torch.set_num_threads(options.threads)
+    trained = Trained.load(options.model)
+    reading = {name: getattr(options, name) for name in ("field", "encoding", "errors")}
+    ids, text_bytes = encode_text(trained.tokenizer, options.text, **reading)
+    with display.preparing() as preparing:
+        result = trained.evaluate_ids(
+            ids,
+            text_bytes,
+            rows=options.rows,
+            progress=lambda share: preparing("evaluating", share),
+        )
+    by_name = {reading.name: reading for reading in result.readings()}
+    if options.json:
+        found = {name: reading.value for name, reading in by_name.items()}
+        extra = {
+            "tokens": len(result.nats),
+            "bytes": text_bytes,
+            "stderr": result.stderr,
+            "context": result.how,
+            "corpus": trained.config.corpus,
+        }
+        print(json.dumps({**found, **extra}, indent=1))
+        return 0
+    for name in ("nats_per_token", "bits_per_byte", "perplexity"):
+        reading = by_name[name]
+        unit = "" if reading.unit == "1" else f" {reading.unit}"
+        print(f"{name:<15} {reading.value:.4f} +- {reading.stderr:.4f}{unit}")
+    print(f"{'tokens':<15} {len(result.nats):,} ({text_bytes:,} bytes)")
+    print(f"{'context':<15} {result.how}")
+    print(f"{'trained on':<15} {trained.config.corpus}")
+    return 0

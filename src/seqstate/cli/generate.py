@@ -1,0 +1,76 @@
+"""The state is carried from token to token: constant cost for recurrent states, a cache for attention.
+
+seqstate generate model --prompt "To be" --tokens 300 --temperature 0.8 --seed 1
+seqstate generate model -n 4 --min-p 0.05
+"""
+
+from __future__ import annotations
+
+USAGE = "DIR"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("model", metavar="DIR", help="a trained model's folder")
+    parser.add_argument("--prompt", default="", help="text to go on from; - reads standard input")
+    parser.add_argument("--tokens", type=int, default=200, help="how many at most")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="below 1 bolder, 0 the likeliest"
+    )
+    parser.add_argument(
+        "--top-k", type=int, default=0, help="draw from the k likeliest; 0: from all"
+    )
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, help="draw from the fewest with this probability"
+    )
+    parser.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        help="drop tokens below this share of the likeliest",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same text")
+    parser.add_argument(
+        "--stop", nargs="+", default=[], metavar="TEXT", help="end before any of these"
+    )
+    parser.add_argument("-n", "--samples", type=int, default=1, help="how many texts, in one batch")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads")
+    parser.add_argument("--json", action="store_true", help="print JSON: prompt and texts")
+
+
+def run(options) -> int:
+    import json
+    import sys
+
+    if options.tokens < 0:
+        raise ValueError(f"--tokens {options.tokens} is below 0")
+    if options.samples < 1:
+        raise ValueError(f"--samples {options.samples} is below 1")
+    import torch
+
+    from seqstate.trained import Trained
+
+    torch.set_num_threads(options.threads)
+    trained = Trained.load(options.model)
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    drawing = {
+        "tokens": options.tokens,
+        "temperature": options.temperature,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "min_p": options.min_p,
+        "seed": options.seed,
+        "stop": options.stop,
+    }
+    if options.samples == 1 and not options.json:
+        sys.stdout.write(prompt)
+        for piece in trained.stream(prompt, **drawing):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        return 0
+    texts = trained.generate([prompt] * options.samples, **drawing)
+    if options.json:
+        print(json.dumps({"prompt": prompt, "texts": texts}, ensure_ascii=False, indent=1))
+    else:
+        print("\n\n".join(f"[{number}]\n{prompt}{text}" for number, text in enumerate(texts, 1)))
+    return 0

@@ -1,0 +1,191 @@
+"""Options that several commands share, and how they become a RunConfig and a Corpus."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from typing import Any
+
+from seqstate.core.record import RunConfig
+
+DEFAULTS = RunConfig(state="", energy=None, corpus="")
+
+
+def duration(text: str) -> float:
+    """Seconds from `90s`, `5m`, `1h` or a plain number of seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 90s, 5m or 1h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def add_text_options(parser, *, split: bool = True) -> None:
+    """Where text comes from and how it is cut into tokens."""
+    text = parser.add_argument_group("text")
+    if split:
+        text.add_argument(
+            "--valid", nargs="+", metavar="FILE", help="held-out text; all of TEXT trains"
+        )
+        text.add_argument(
+            "--valid-share", type=float, default=0.1, help="share held out when there is no --valid"
+        )
+        text.add_argument(
+            "--tokenizer",
+            default="bpe",
+            metavar="KIND",
+            help="byte, char, word, bpe, or the tokenizer.json of another model",
+        )
+        text.add_argument("--vocab-size", type=int, help="number of tokens, for word and bpe")
+    text.add_argument("--field", help="field that holds the text, for .jsonl and .parquet")
+    text.add_argument("--encoding", default="utf-8", help="of text files")
+    text.add_argument(
+        "--errors",
+        default="strict",
+        help="bytes that are no text: strict, replace, ignore",
+    )
+
+
+def add_training_options(parser) -> None:
+    """The knobs of a RunConfig, with its defaults."""
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--batch-size", type=int, default=DEFAULTS.batch_size, help="rows read in parallel"
+    )
+    group.add_argument(
+        "--context", type=int, default=DEFAULTS.context, help="tokens a row reads per step"
+    )
+    group.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak learning rate")
+    group.add_argument(
+        "--min-lr",
+        type=float,
+        default=DEFAULTS.min_lr,
+        help="final learning rate, as a share of --lr",
+    )
+    group.add_argument(
+        "--warmup", type=float, default=DEFAULTS.warmup, help="share of the training that warms up"
+    )
+    group.add_argument("--weight-decay", type=float, default=DEFAULTS.weight_decay, help="AdamW")
+    group.add_argument(
+        "--clip", type=float, default=DEFAULTS.clip, help="largest gradient norm; 0: off"
+    )
+    group.add_argument(
+        "--dropout", type=float, default=DEFAULTS.dropout, help="on embeddings and hidden"
+    )
+    group.add_argument(
+        "--accumulate", type=int, default=DEFAULTS.accumulate, help="batches added up per step"
+    )
+    group.add_argument(
+        "--precision",
+        default=DEFAULTS.precision,
+        choices=["auto", "float32", "bfloat16"],
+        help="of products",
+    )
+    group.add_argument(
+        "--no-carry", action="store_true", help="random windows, no state carried on"
+    )
+    group.add_argument(
+        "--untied", action="store_true", help="input embedding apart from the word table"
+    )
+    group.add_argument(
+        "--head-width", type=int, help="numbers a word has; default: the state's width"
+    )
+    group.add_argument("--eval-every", type=int, default=0, help="steps; 0: twenty times a run")
+    group.add_argument(
+        "--patience", type=int, default=0, help="stop after so many validations without gain"
+    )
+    group.add_argument(
+        "--threads", type=int, default=DEFAULTS.threads, help="processor threads of a run"
+    )
+
+
+def run_config(
+    options: Any, *, state: str, energy: str | None, corpus: str, seed: int
+) -> RunConfig:
+    """The RunConfig of parsed options; the budget is still the default's."""
+    config = RunConfig(
+        state=state,
+        energy=energy,
+        corpus=corpus,
+        seed=seed,
+        tie=not options.untied,
+        head_width=options.head_width,
+        dropout=options.dropout,
+        batch_size=options.batch_size,
+        context=options.context,
+        carry=not options.no_carry,
+        accumulate=options.accumulate,
+        lr=options.lr,
+        min_lr=options.min_lr,
+        warmup=options.warmup,
+        weight_decay=options.weight_decay,
+        clip=options.clip,
+        precision=options.precision,
+        eval_every=options.eval_every,
+        patience=options.patience,
+        threads=options.threads,
+    )
+    check(config)
+    return config
+
+
+def check(config: RunConfig) -> None:
+    """Raise ValueError, in one line, for numbers that make no sense."""
+    for name in ("batch_size", "context", "accumulate", "threads", "lr"):
+        value = getattr(config, name)
+        if not value > 0:
+            raise ValueError(f"--{name.replace('_', '-')} {value} is not above 0")
+    if not 0 <= config.dropout < 1:
+        raise ValueError(f"--dropout {config.dropout} is not in [0, 1)")
+    if not 0 <= config.warmup < 1:
+        raise ValueError(f"--warmup {config.warmup} is not in [0, 1)")
+    if not 0 <= config.min_lr <= 1:
+        raise ValueError(f"--min-lr {config.min_lr} is not in [0, 1]: it is a share of --lr")
+    for name in ("weight_decay", "clip", "eval_every", "patience"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(config, name)} is below 0")
+
+
+def add_budget_options(parser) -> None:
+    """One of four ways to say how long to train."""
+    group = parser.add_argument_group("budget (one of)")
+    group.add_argument("--steps", type=int, help="optimiser steps (default 1000)")
+    group.add_argument("--tokens", type=int, help="tokens read")
+    group.add_argument("--epochs", type=float, help="times through the training text")
+    group.add_argument("--budget", type=duration, metavar="TIME", help="training time: 90s, 5m, 1h")
+
+
+def with_budget(config: RunConfig, options: Any, train_tokens: int) -> RunConfig:
+    """Set steps or seconds from the one budget option given. Raises ValueError for two, or for none of it."""
+    names = ("steps", "tokens", "epochs", "budget")
+    given = [name for name in names if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"give one budget, not {' and '.join('--' + name for name in given)}")
+    if not given:
+        return config
+    value = getattr(options, given[0])
+    if not value > 0:
+        raise ValueError(f"--{given[0]} {value} is no budget; it must be above 0")
+    if given == ["budget"]:
+        return config.replace(steps=None, seconds=float(value))
+    if given == ["steps"]:
+        return config.replace(steps=value)
+    tokens = value if given == ["tokens"] else value * train_tokens
+    return config.replace(steps=max(1, math.ceil(tokens / config.tokens_per_step)))
+
+
+def corpus_of(options: Any, texts: list[str], progress=None):
+    """Prepare (or find in the cache) the corpus the options ask for."""
+    from seqstate.text.store import prepare
+
+    return prepare(
+        texts,
+        valid=options.valid or (),
+        tokenizer=options.tokenizer,
+        vocab_size=options.vocab_size,
+        valid_share=options.valid_share,
+        field=options.field,
+        encoding=options.encoding,
+        errors=options.errors,
+        progress=progress,
+    )

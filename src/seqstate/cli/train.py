@@ -1,0 +1,136 @@
+"""TEXT is files, folders, globs or - (standard input); without TEXT, your Python's own documentation.
+
+  seqstate train book.txt --state "lstm(width=256)" --energy "multi_hamming(groups=16)" --out model
+  seqstate train corpus/ --state "attention(width=128, layers=4)" --budget 10m --out model
+  seqstate train notes.jsonl --field body --state "ngram(order=5)" --out model
+
+Stopped (Ctrl-C, a crash, a power cut)? The same command with --resume goes on and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seqstate.cli import options as shared
+
+USAGE = "[TEXT ...]"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "text", nargs="*", default=[], metavar="TEXT", help="files, folders, globs or -"
+    )
+    parser.add_argument(
+        "--state", default="lstm", help='how the past is remembered, e.g. "lstm(width=256)"'
+    )
+    parser.add_argument("--energy", help='how words are scored, e.g. "multi_hamming(groups=16)"')
+    parser.add_argument(
+        "--out", default="model", metavar="DIR", help="folder to leave the model in"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the unfinished run in --out"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
+    parser.add_argument("--json", action="store_true", help="print the record's numbers as JSON")
+    shared.add_budget_options(parser)
+    shared.add_text_options(parser)
+    shared.add_training_options(parser)
+
+
+def run(options) -> int:
+    from seqstate.cli import display
+    from seqstate.core.record import Run
+    from seqstate.run import execute, start
+
+    folder = Path(options.out)
+    energy = energy_for(options.state, options.energy)
+    config = shared.run_config(
+        options, state=options.state, energy=energy, corpus="", seed=options.seed
+    )
+    shared.with_budget(config, options, 1)  # refuses bad budgets before any work
+    guard(folder, resume=options.resume, overwrite=options.overwrite)
+    with display.preparing() as preparing:
+        corpus = shared.corpus_of(options, options.text, preparing)
+    config = shared.with_budget(config.replace(corpus=corpus.id), options, len(corpus.train))
+    start(config, corpus)  # refuses unknown parts and options before the folder is touched
+    finished = folder / "run.json"
+    if options.resume and finished.exists():
+        result = Run.load(finished)
+        if result.config != config:
+            raise ValueError(
+                f"{folder} holds a finished run with other settings; give another --out"
+            )
+        display.note(f"{folder} is already finished")
+    else:
+        if options.overwrite:
+            clear(folder)
+        display.note(
+            f"{corpus.id}: {len(corpus.train):,} tokens to train, {len(corpus.valid):,} held out"
+        )
+        with display.training(options.state) as watch:
+            result = execute(config, corpus, folder, resume=options.resume, watch=watch)
+    show(result, folder, as_json=options.json)
+    return 0
+
+
+def energy_for(state: str, energy: str | None) -> str | None:
+    """`inner` where an energy is needed and none is given; refused where the state needs none."""
+    from seqstate.match import is_distribution
+    from seqstate.model import refuse_energy
+
+    if is_distribution(state):
+        refuse_energy(state, energy)
+        return None
+    return energy or "inner"
+
+
+OURS = {
+    "run.json",
+    "checkpoint.safetensors",
+    "metrics.jsonl",
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+}
+
+
+def guard(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise ValueError rather than write over something that was not asked to be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; name a folder")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if overwrite or resume or not found:
+        return
+    if "run.json" in found:
+        raise ValueError(f"{folder} holds a finished run; name another --out, or add --overwrite")
+    if found & OURS:
+        raise ValueError(f"{folder} holds an unfinished run; add --resume to go on, or --overwrite")
+    raise ValueError(f"--out {folder} is not empty; name a new folder")
+
+
+def clear(folder: Path) -> None:
+    """Remove a former run's files, and nothing else."""
+    for name in OURS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def show(run, folder: Path, *, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        print(
+            json.dumps(
+                {r.name: r.value for r in run.readings} | {"corpus": run.corpus["id"]}, indent=1
+            )
+        )
+        return
+    bits, perplexity = run.reading("bits_per_byte"), run.reading("perplexity")
+    print(f"{run.label} on {run.corpus['id']}, seed {run.config.seed}")
+    print(
+        f"  {bits.value:.4f} +- {bits.stderr:.4f} bits per byte on {bits.count:,} held-out tokens"
+    )
+    print(f"  perplexity {perplexity.value:.2f} per token ({run.corpus['tokenizer']})")
+    numbers, carried = run.reading("parameters").value, run.reading("state_bytes").value
+    print(f"  {numbers:,.0f} parameters, {carried:,.0f} bytes of state")
+    print(f'saved in {folder}; try: seqstate generate {folder} --prompt "..."')

@@ -1,0 +1,266 @@
+"""compare: several `state + energy` at equal parameters, data and tokens, as resumable records.
+
+A comparison is a folder:
+
+    plan.json           what was asked and what was settled (widths, tokens), so that it can go on
+    runs/<key>/         one trained model and its run.json each, named by the hash of its configuration
+    report.html
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqstate.core.record import Run, RunConfig, write_json
+from seqstate.core.spec import parse, parse_pair
+from seqstate.match import has_width, is_distribution, match_width, parameters_of
+from seqstate.model import build_model
+from seqstate.optimise import adamw
+from seqstate.run import execute, start
+from seqstate.text.batches import Lanes
+from seqstate.text.store import Corpus, starvation
+from seqstate.train import Progress
+
+PROBE_SECONDS = 1.5  # of training, to learn a model's speed
+UNTRAINED_SHARE = 0.12  # of a budget, kept for validation, evaluation and start-up
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a comparison, before seeds: specs with the settled width."""
+
+    state: str
+    energy: str | None
+    parameters: int | None  # None: a counted table
+
+    @property
+    def label(self) -> str:
+        return self.state + (f" + {self.energy}" if self.energy else "")
+
+
+@dataclass
+class Plan:
+    """What a comparison settles before it trains; `steps` is the same for every entry."""
+
+    corpus: str
+    base: RunConfig
+    parameters: int
+    entries: list[Entry] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    rates: dict[str, float] = field(default_factory=dict)  # label -> probed training tokens/s
+
+    def configs(self) -> list[RunConfig]:
+        """All runs, seeds outermost, so that an interrupted comparison has whole ladders."""
+        return [
+            self.base.replace(state=entry.state, energy=entry.energy, seed=seed)
+            for seed in self.seeds
+            for entry in self.entries
+            if seed == self.seeds[0] or entry.parameters is not None  # counting has no seed
+        ]
+
+
+def settle(
+    models: Sequence[str],
+    corpus: Corpus,
+    base: RunConfig,
+    *,
+    parameters: int,
+    seeds: Sequence[int],
+    say: Callable[[str], None] = lambda line: None,
+) -> Plan:
+    """Solve the widths. Raises ValueError for specs that cannot be read or built."""
+    plan = Plan(corpus.id, base, parameters, seeds=list(seeds))
+    vocab_size = corpus.tokenizer.vocab_size
+    for text in models:
+        state, energy = (None if part is None else str(part) for part in parse_pair(text))
+        assert state is not None
+        if not has_width(state):
+            build_model(state, energy, vocab_size=vocab_size)  # refuses here, not after an hour
+            plan.entries.append(Entry(state, energy, None if is_distribution(state) else 0))
+            continue
+        energy = None if is_distribution(state) else energy or "inner"
+        if "width" not in parse(state).options:
+            state = match_width(
+                state, energy, vocab_size=vocab_size, tie=base.tie, parameters=parameters
+            )
+        found = parameters_of(state, energy, vocab_size, base.tie)
+        say(f"{state} + {energy}: {found:,} parameters ({found / parameters - 1:+.1%})")
+        plan.entries.append(Entry(state, energy, found))
+    if len({entry.label for entry in plan.entries}) < len(plan.entries):
+        raise ValueError(
+            "the same model is asked for twice; name each once and use --seeds to repeat"
+        )
+    return plan
+
+
+def probe_rate(config: RunConfig, corpus: Corpus) -> float:
+    """Training tokens a second of one model, measured on a few steps."""
+    torch.set_num_threads(config.threads)
+    model = start(config, corpus).model
+    assert isinstance(model, torch.nn.Module)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return float("inf")
+    rows = config.batch_size * config.accumulate
+    reader = Lanes(corpus.train, rows=rows, context=config.context, seed=0)
+    optimiser, state = adamw(model, config), None
+    done, began = 0, 0.0
+    for step in range(10_000):
+        tokens, targets, _ = reader.batch(step)
+        nats, state = model.nll(torch.from_numpy(tokens), torch.from_numpy(targets), state)
+        nats.mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        state = None
+        if step == 1:  # the first steps pay for start-up
+            began, done = time.monotonic(), 0
+        elif step > 1:
+            done += tokens.size
+            if time.monotonic() - began > PROBE_SECONDS:
+                break
+    return done / (time.monotonic() - began)
+
+
+def steps_for(plan: Plan, corpus: Corpus, seconds: float, jobs: int) -> int:
+    """Optimiser steps, the same for all entries, so that the whole comparison takes about `seconds`."""
+    trained = [entry for entry in plan.entries if entry.parameters is not None]
+    if not trained:
+        return 1
+    for entry in trained:
+        if entry.label not in plan.rates:
+            config = plan.base.replace(state=entry.state, energy=entry.energy)
+            plan.rates[entry.label] = probe_rate(config, corpus)
+    runs = [1 / plan.rates[entry.label] for entry in trained for _ in plan.seeds]
+    workers = min(jobs, len(runs))
+    cost = max(sum(runs) / workers, max(runs))  # seconds a token, over the whole comparison
+    return max(20, int(seconds * (1 - UNTRAINED_SHARE) / cost / plan.base.tokens_per_step))
+
+
+def save_plan(plan: Plan, folder: Path, extra: dict[str, Any]) -> None:
+    data = {
+        **extra,
+        "corpus": plan.corpus,
+        "parameters": plan.parameters,
+        "seeds": plan.seeds,
+        "steps": plan.base.steps,
+        "models": [entry.label for entry in plan.entries],
+        "tokens_per_second": {label: round(rate) for label, rate in plan.rates.items()},
+    }
+    write_json(folder / "plan.json", data)
+
+
+def load_plan(folder: Path) -> dict[str, Any] | None:
+    """The plan a former comparison in this folder settled, or None."""
+    path = folder / "plan.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+@dataclass
+class Status:
+    """What a watcher sees of one run."""
+
+    label: str
+    share: float = 0.0
+    train_nats: float | None = None
+    valid_nats: float | None = None
+    done: bool = False
+
+
+def run_all(
+    plan: Plan,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    jobs: int,
+    command: str,
+    watch: Callable[[list[Status]], None] | None = None,
+) -> list[Run]:
+    """Run what has no record yet, `jobs` at a time in processes of their own; return all records.
+
+    Raises Diverged if a run's loss stopped being a number, KeyboardInterrupt on Ctrl-C; what is done and
+    the checkpoints of what is not are kept, and the same call goes on from there.
+    """
+    configs = plan.configs()
+    folders = [folder / "runs" / config.key for config in configs]
+    status = [
+        Status(config.state + (f" + {config.energy}" if config.energy else ""))
+        for config in configs
+    ]
+    for one, place in zip(status, folders, strict=True):
+        one.done = (place / "run.json").exists()
+    missing = [index for index, one in enumerate(status) if not one.done]
+    counts = starvation(corpus) if missing else {}
+    tasks = [(configs[index], corpus, folders[index], command, counts) for index in missing]
+    if jobs == 1 or len(missing) < 2:
+        for index, task in zip(missing, tasks, strict=True):
+            _execute(*task, watch=_into(status, index, watch))
+            status[index].done = True
+            if watch:
+                watch(status)
+    else:
+        _in_processes(tasks, missing, status, folders, min(jobs, len(missing)), watch)
+    return [Run.load(place / "run.json") for place in folders]
+
+
+def _execute(config, corpus, folder, command, counts, watch=None) -> None:
+    execute(config, corpus, folder, command=command, starvation=counts, watch=watch)
+
+
+def _into(status: list[Status], index: int, watch) -> Callable[[Progress], None]:
+    def update(progress: Progress) -> None:
+        status[index].share = progress.share
+        status[index].train_nats = progress.train_nats
+        status[index].valid_nats = progress.valid_nats
+        if watch:
+            watch(status)
+
+    return update
+
+
+def _in_processes(tasks, indices, status, folders, jobs, watch) -> None:
+    """joblib's processes; the parent follows their progress by the metrics they write."""
+    from joblib import Parallel, delayed
+
+    failure: list[BaseException] = []
+    total = {index: task[0].steps or 1 for index, task in zip(indices, tasks, strict=True)}
+
+    def work() -> None:
+        try:
+            pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            for _ in pool(delayed(_execute)(*task) for task in tasks):
+                pass
+        except BaseException as error:
+            failure.append(error)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(0.5)
+        for index in indices:
+            _follow(status[index], folders[index], total[index])
+        if watch:
+            watch(status)
+    if failure:
+        raise failure[0]
+
+
+def _follow(status: Status, folder: Path, steps: int) -> None:
+    status.done = (folder / "run.json").exists()
+    metrics = folder / "metrics.jsonl"
+    if status.done or not metrics.exists():
+        return
+    lines = metrics.read_text(encoding="utf-8").splitlines()
+    if lines:
+        try:
+            point = json.loads(lines[-1])
+        except ValueError:
+            return  # the line is being written
+        status.share = min(1.0, point["step"] / steps)
+        status.train_nats, status.valid_nats = point["train_nats"], point["valid_nats"]

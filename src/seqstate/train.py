@@ -1,0 +1,382 @@
+"""fit: the one training loop, for every state under every energy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqstate import checkpoint
+from seqstate.core.model import Counted, LanguageModel, device_of
+from seqstate.core.record import RunConfig
+from seqstate.core.state import State, detach
+from seqstate.errors import Diverged, Interrupted
+from seqstate.optimise import adamw, learning_rate
+from seqstate.text.batches import Lanes, Reader, Windows
+
+VALIDATIONS = 20  # over a run, unless the configuration says otherwise
+VALIDATION_ROWS, VALIDATION_TOKENS = 8, 16_384  # what a validation reads while training
+
+
+@dataclass
+class Progress:
+    """What a watcher is told after every step. Seconds are of training alone, validation left out."""
+
+    step: int
+    share: float  # of the budget, in [0, 1]
+    tokens: int
+    train_nats: float  # running mean per token
+    valid_nats: float | None  # of the latest validation
+    cpu_seconds: float
+    wall_seconds: float
+    learning_rate: float
+
+
+@dataclass
+class Outcome:
+    """What fit leaves beside the trained model: its learning curve and how it ended."""
+
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    stopped: str = "budget"
+
+
+def fit(
+    model: LanguageModel,
+    train: NDArray,
+    valid: NDArray,
+    config: RunConfig,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    boundary: int = 0,
+    watch: Callable[[Progress], None] | None = None,
+    checkpoint_seconds: float = 20.0,
+) -> Outcome:
+    """Train `model` in place on token ids and leave the weights with the best validation loss in it.
+
+    train, valid: 1-d id arrays (may be memory-mapped). folder: gets metrics.jsonl and checkpoints; with
+    `resume`, training goes on from the checkpoint there and ends with the weights of an uninterrupted run.
+    A counted model (n-gram) is estimated in one pass. Raises Interrupted, Diverged.
+    """
+    if isinstance(model, Counted):
+        return _count(model, train, valid, boundary)
+    return _Loop(model, train, valid, config, folder, watch, checkpoint_seconds).run(resume)
+
+
+def _count(model: Any, train: NDArray, valid: NDArray, boundary: int) -> Outcome:
+    cpu, wall = time.process_time(), time.monotonic()
+    model.count(train, boundary)
+    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    nats = validate(model, valid)
+    point = {"step": 1, "tokens": len(train), "cpu_seconds": cpu, "wall_seconds": wall}
+    return Outcome([{**point, "valid_nats": nats}], 1, cpu, wall)
+
+
+def validate(
+    model: LanguageModel, ids: NDArray, *, carry: bool = True, context: int = 256
+) -> float:
+    """Nats per token on a fixed sample: up to 8 evenly spread stretches, 16,384 tokens in all.
+
+    The state is carried along each stretch (carry=False: dropped every `context` tokens).
+    """
+    length = min(VALIDATION_TOKENS, len(ids) - 1) // VALIDATION_ROWS
+    rows = VALIDATION_ROWS if length >= 64 else 1
+    length = length if rows > 1 else min(VALIDATION_TOKENS, len(ids) - 1)
+    starts = np.arange(rows) * (len(ids) - 1 - length) // max(1, rows - 1)
+    read = torch.from_numpy(
+        np.asarray(ids)[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+    )
+    read = read.to(device_of(model))
+    total, state, was_training = 0.0, None, model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, length, context):
+            piece = read[:, start : start + context + 1]
+            nats, state = model.nll(piece[:, :-1], piece[:, 1:], state if carry else None)
+            total += nats.double().sum().item()
+    model.train(was_training)
+    return total / (rows * length)
+
+
+class _Loop:
+    """One run's moving parts; every number that decides the weights is in the checkpoint."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        train: NDArray,
+        valid: NDArray,
+        config: RunConfig,
+        folder: Path | None,
+        watch: Callable[[Progress], None] | None,
+        checkpoint_seconds: float,
+    ) -> None:
+        self.checkpoint_seconds = checkpoint_seconds
+        self.model, self.valid, self.config, self.watch = model, valid, config, watch
+        self.folder = folder
+        rows = config.batch_size * config.accumulate
+        reader = Lanes if config.carry else Windows
+        self.reader: Reader = reader(train, rows=rows, context=config.context, seed=config.seed)
+        self.optimiser = adamw(model, config)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.device = device_of(model)
+        self.carried: list[State | None] = [None] * config.accumulate
+        self.outcome = Outcome()
+        self.best: dict[str, Tensor] = {}
+        self.best_nats, self.worse = math.inf, 0
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.loss_steps = 0
+        self.checked = time.monotonic()
+
+    @property
+    def share(self) -> float:
+        if self.config.seconds is not None:
+            return self.outcome.wall_seconds / self.config.seconds
+        return self.outcome.step / self.config.steps
+
+    def run(self, resume: bool) -> Outcome:
+        if resume and self.path is not None and self.path.exists():
+            self._restore()
+        self.model.train()
+        with _interruptible() as interrupted, self._metrics() as metrics:
+            while self.share < 1 and self.outcome.stopped == "budget":
+                self._step(metrics)
+                if interrupted.is_set():
+                    self._save()
+                    kept = (
+                        f"; it is saved in {self.folder}, go on with --resume"
+                        if self.folder
+                        else ""
+                    )
+                    raise Interrupted(f"stopped after step {self.outcome.step}{kept}")
+                if self._checkpoint_due():
+                    self._save()
+            if not self.outcome.curve or self.outcome.curve[-1]["step"] != self.outcome.step:
+                self._validate(metrics)
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+        return self.outcome
+
+    def _step(self, metrics: Callable[[dict], None]) -> None:
+        outcome, config = self.outcome, self.config
+        cpu, wall = time.process_time(), time.monotonic()
+        rate = learning_rate(config, self.share)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = self._backward(outcome.step)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.clip or math.inf)
+        if not math.isfinite(norm.item()):
+            raise Diverged(self._divergence(rate))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        outcome.step += 1
+        outcome.cpu_seconds += time.process_time() - cpu
+        outcome.wall_seconds += time.monotonic() - wall
+        self.loss_sum += loss
+        self.loss_steps += 1
+        if self._validation_due():
+            self._validate(metrics)
+        elif self.watch is not None:
+            self.watch(self._progress(rate))
+
+    def _backward(self, step: int) -> Tensor:
+        config = self.config
+        tokens, targets, fresh = self.reader.batch(step)
+        total = torch.zeros((), device=self.device)
+        for part in range(config.accumulate):
+            rows = slice(part * config.batch_size, (part + 1) * config.batch_size)
+            state = None if fresh or self.carried[part] is None else detach(self.carried[part])
+            with self._autocast():
+                nats, after = self.model.nll(
+                    torch.from_numpy(tokens[rows]).to(self.device),
+                    torch.from_numpy(targets[rows]).to(self.device),
+                    state,
+                )
+            loss = nats.mean() / config.accumulate
+            loss.backward()
+            self.carried[part] = detach(after) if config.carry else None
+            total += loss.detach()
+        return total
+
+    def _autocast(self):
+        precision = self.config.precision
+        if precision == "auto":
+            gains = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            precision = "bfloat16" if gains else "float32"
+        if precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _validation_due(self) -> bool:
+        config = self.config
+        if config.eval_every:
+            return self.outcome.step % config.eval_every == 0
+        if config.steps is not None:
+            return self.outcome.step % max(1, config.steps // VALIDATIONS) == 0
+        return self.share >= len(self.outcome.curve) / VALIDATIONS + 1 / VALIDATIONS
+
+    def _validate(self, metrics: Callable[[dict], None]) -> None:
+        outcome, config = self.outcome, self.config
+        nats = validate(self.model, self.valid, carry=config.carry, context=config.context)
+        rate = self.optimiser.param_groups[0]["lr"]
+        point = {
+            "step": outcome.step,
+            "tokens": outcome.step * config.tokens_per_step,
+            "cpu_seconds": outcome.cpu_seconds,
+            "wall_seconds": outcome.wall_seconds,
+            "train_nats": self._train_nats(),
+            "valid_nats": nats,
+            "learning_rate": rate,
+        }
+        outcome.curve.append(point)
+        metrics(point)
+        if nats < self.best_nats or not self.best:
+            self.best_nats, self.worse = nats, 0
+            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        else:
+            self.worse += 1
+            if config.patience and self.worse >= config.patience:
+                outcome.stopped = "patience"
+        self.loss_sum.zero_()
+        self.loss_steps = 0
+        if self.watch is not None:
+            self.watch(self._progress(rate))
+
+    def _train_nats(self) -> float:
+        if self.loss_steps:
+            return self.loss_sum.item() / self.loss_steps
+        return self.outcome.curve[-1]["train_nats"] if self.outcome.curve else math.nan
+
+    def _progress(self, rate: float) -> Progress:
+        outcome = self.outcome
+        return Progress(
+            step=outcome.step,
+            share=min(1.0, self.share),
+            tokens=outcome.step * self.config.tokens_per_step,
+            train_nats=self._train_nats(),
+            valid_nats=outcome.curve[-1]["valid_nats"] if outcome.curve else None,
+            cpu_seconds=outcome.cpu_seconds,
+            wall_seconds=outcome.wall_seconds,
+            learning_rate=rate,
+        )
+
+    def _divergence(self, rate: float) -> str:
+        kept = (
+            f"; the last good checkpoint is {self.path}" if self.path and self.path.exists() else ""
+        )
+        return (
+            f"the loss is no longer a finite number at step {self.outcome.step} "
+            f"(learning rate {rate:.2g}); try a lower --lr{kept}"
+        )
+
+    @property
+    def path(self) -> Path | None:
+        return self.folder / checkpoint.NAME if self.folder else None
+
+    def _checkpoint_due(self) -> bool:
+        return self.path is not None and time.monotonic() - self.checked > self.checkpoint_seconds
+
+    def _save(self) -> None:
+        if self.path is None:
+            return
+        outcome = self.outcome
+        numbers = {
+            "config": self.config.to_json(),
+            "curve": outcome.curve,
+            "step": outcome.step,
+            "cpu_seconds": outcome.cpu_seconds,
+            "wall_seconds": outcome.wall_seconds,
+            "stopped": outcome.stopped,
+            "best_nats": self.best_nats if self.best else None,
+            "worse": self.worse,
+            "loss_sum": self.loss_sum.item(),
+            "loss_steps": self.loss_steps,
+        }
+        checkpoint.write(
+            self.path,
+            model=self.model,
+            best=self.best,
+            optimiser=self.optimiser,
+            carried=self.carried,
+            numbers=numbers,
+        )
+        self.checked = time.monotonic()
+
+    def _restore(self) -> None:
+        numbers, self.best, self.carried = checkpoint.read(
+            self.path,
+            model=self.model,
+            optimiser=self.optimiser,
+            carried=self.config.accumulate,
+            rows=self.config.batch_size,
+        )
+        if numbers["config"] != self.config.to_json():
+            changed = [k for k, v in self.config.to_json().items() if numbers["config"].get(k) != v]
+            raise ValueError(
+                f"{self.path.parent} holds an unfinished run with other settings "
+                f"({', '.join(changed)} differ); give the same ones, or another --out"
+            )
+        self.outcome = Outcome(
+            numbers["curve"],
+            numbers["step"],
+            numbers["cpu_seconds"],
+            numbers["wall_seconds"],
+            numbers["stopped"],
+        )
+        self.best_nats = math.inf if numbers["best_nats"] is None else numbers["best_nats"]
+        self.worse, self.loss_steps = numbers["worse"], numbers["loss_steps"]
+        self.loss_sum.fill_(numbers["loss_sum"])
+
+    @contextlib.contextmanager
+    def _metrics(self) -> Iterator[Callable[[dict], None]]:
+        """Append JSON lines; after a resume, lines the lost steps had written are dropped first."""
+        if self.folder is None:
+            yield lambda point: None
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "metrics.jsonl"
+        kept = "".join(json.dumps(point) + "\n" for point in self.outcome.curve)
+        path.write_text(kept, encoding="utf-8")
+        with path.open("a", encoding="utf-8") as file:
+
+            def write(point: dict) -> None:
+                file.write(json.dumps(point) + "\n")
+                file.flush()
+
+            yield write
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a flag, so that a step is finished; a second one stops at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def handle(signum, frame) -> None:
+        signal.signal(signal.SIGINT, former)
+        flag.set()
+
+    former = signal.signal(signal.SIGINT, handle)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, former)

@@ -1,0 +1,175 @@
+"""A trained generator as a user holds it: model, tokeniser and how it reads; saved as a plain folder.
+
+config.json         the two specs and how the model reads
+model.safetensors   the weights (no pickle)
+tokenizer.json      in the `tokenizers` library's own format
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save
+
+from seqstate import __version__
+from seqstate.core.model import LanguageModel
+from seqstate.core.record import RunConfig, write_atomic, write_json
+from seqstate.evaluate import Evaluation, evaluate
+from seqstate.generate import Sampling, generate
+from seqstate.model import build_model
+from seqstate.text.tokenizer import Tokenizer
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What rebuilds the model, and how it was taught to read (windows of `context`, state carried)."""
+
+    state: str
+    energy: str | None
+    vocab_size: int
+    tie: bool = True
+    head_width: int | None = None
+    dropout: float = 0.0
+    context: int = 128
+    carry: bool = True
+    corpus: str = ""
+
+    @classmethod
+    def of(cls, run: RunConfig, vocab_size: int) -> ModelConfig:
+        shared = {f: getattr(run, f) for f in cls.__dataclass_fields__ if f != "vocab_size"}
+        return cls(vocab_size=vocab_size, **shared)
+
+    def build(self) -> LanguageModel:
+        """A fresh, untrained model of this configuration."""
+        neural = {"tie": self.tie, "dropout": self.dropout, "head_width": self.head_width}
+        return build_model(self.state, self.energy, vocab_size=self.vocab_size, **neural)
+
+
+@dataclass
+class Trained:
+    """A language model with its tokeniser: text in, text out."""
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    config: ModelConfig
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 200,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Yield pieces of generated text as soon as they are complete characters.
+
+        Ends after `tokens` tokens, where the model ends the document, or before any of the `stop` strings.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p)
+        decoder, held = self.tokenizer.stream(), ""
+        longest = max((len(text) for text in stop), default=0)
+        for drawn in generate(
+            self.model, [self._prompt(prompt)], tokens=tokens, sampling=sampling, seed=seed
+        ):
+            token = int(drawn[0])
+            if token == self.tokenizer.boundary:
+                break
+            held += decoder.push(token)
+            if (before := _before(held, stop)) != held:
+                yield before
+                return
+            ready = len(held) - max(0, longest - 1)  # the rest may be the start of a stop string
+            if ready > 0:
+                yield held[:ready]
+                held = held[ready:]
+        held += decoder.finish()
+        yield _before(held, stop)
+
+    def generate(
+        self, prompt: str | Sequence[str] = "", *, stop: Sequence[str] = (), **drawing: Any
+    ) -> str | list[str]:
+        """The continuation of one prompt, or of several (any lengths) in one batch; options as `stream`."""
+        if isinstance(prompt, str):
+            return "".join(self.stream(prompt, stop=stop, **drawing))
+        tokens, seed = drawing.pop("tokens", 200), drawing.pop("seed", 0)
+        prompts = [self._prompt(text) for text in prompt]
+        rows: list[list[int]] = [[] for _ in prompts]
+        ended = [False] * len(rows)
+        for drawn in generate(
+            self.model, prompts, tokens=tokens, sampling=Sampling(**drawing), seed=seed
+        ):
+            for row, token in enumerate(drawn.tolist()):
+                ended[row] = ended[row] or token == self.tokenizer.boundary
+                if not ended[row]:
+                    rows[row].append(token)
+            if all(ended):
+                break
+        return [_before(self.tokenizer.decode(row), stop) for row in rows]
+
+    def evaluate(self, text: str) -> Evaluation:
+        """How well the model predicts a text (one document, its end not asked for)."""
+        import numpy as np
+
+        ids = np.concatenate([[self.tokenizer.boundary], self.tokenizer.encode(text)])
+        return self.evaluate_ids(ids, len(text.encode("utf-8")))
+
+    def evaluate_ids(self, ids: Any, text_bytes: int, **options: Any) -> Evaluation:
+        """The same on token ids, opened by the boundary token; options as in seqstate.evaluate."""
+        reading = {"context": self.config.context, "carry": self.config.carry}
+        return evaluate(self.model, ids, text_bytes, **{**reading, **options})
+
+    def _prompt(self, text: str) -> list[int]:
+        return [self.tokenizer.boundary, *self.tokenizer.encode(text).tolist()]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the three files; each is whole or absent after a crash, config.json comes last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(folder / "tokenizer.json")
+        named = dict(self.model.state_dict())
+        shared: dict[int, str] = {}  # tied weights are stored once; load_model ties them again
+        for name, tensor in list(named.items()):
+            kept = shared.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name)
+            if kept != name and named[kept].shape == tensor.shape:
+                del named[name]
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+        write_atomic(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        data = {"format": FORMAT, "seqstate": __version__, **asdict(self.config)}
+        write_json(folder / "config.json", data)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Trained:
+        """Read a folder written by `save`. Raises ValueError in one line if it is not one."""
+        folder = Path(folder)
+        if not (folder / "config.json").exists():
+            raise ValueError(f"{folder} is not a trained model: it has no config.json")
+        try:
+            data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            found = data.pop("format", None)
+            if found != FORMAT:
+                raise ValueError(f"its format is {found}, this version reads {FORMAT}")
+            data.pop("seqstate", None)
+            config = ModelConfig(**data)
+            model = config.build()
+            load_model(model, folder / "model.safetensors")
+        except (ValueError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"cannot load the model in {folder}: {reason}") from None
+        return cls(model.eval(), Tokenizer.load(folder / "tokenizer.json"), config)
+
+
+def _before(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first of the stop strings."""
+    return text[: min((text.find(end) for end in stop if end in text), default=len(text))]
