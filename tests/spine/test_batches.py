@@ -31,7 +31,7 @@ def test_the_same_number_gives_the_same_batch(reader):
 def test_lanes_go_on_where_they_stopped_and_read_nearly_everything_once(size, rows, context, seed):
     ids = np.arange(size)
     lanes = Lanes(ids, rows=rows, context=context, seed=seed)
-    read = []
+    read, last = [], None
     for index in range(lanes.windows):
         tokens, targets, fresh = lanes.batch(index)
         assert fresh == (index == 0)
