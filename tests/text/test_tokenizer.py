@@ -1,6 +1,7 @@
 """Text survives its tokens, and other programs that load the file see the same tokens."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from seqstate.text.tokenizer import KINDS, Tokenizer
 
 TRAINING = (
     "The king's men don't sleep.  The king sleeps, and his men wait.\n\n\tWait 1984 times: wait!\n"
-    "春天来了，花开了。春天来了！ 「你好」，世界。\nna\u00efve nai\u0308ve \U0001f469\u200d\U0001f680 👍🏽 x_y = f(x)\r\n    indented\n"
+    "春天来了，花开了。春天来了！ 「你好」，世界。\nna\u00efve nai\u0308ve "
+    "\U0001f469\u200d\U0001f680 👍🏽 x_y = f(x)\r\n    indented\n"
     "ひらがな、カタカナ。 한국어 문장 ไทยครับ שלום، सत्य। \u3000\x85\x1c end \u00e9 e\u0301 <doc> <unk>\n"
 )
 AWKWARD = st.text(
@@ -111,10 +113,7 @@ def test_a_written_out_boundary_stays_text(tokenizer):
 def test_a_stream_in_any_pieces_is_the_whole_encoded(kind, text, cuts):
     tokenizer = CACHED[kind]
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [
-        Piece(text[a:b], rank == 0)
-        for rank, (a, b) in enumerate(zip(places, places[1:], strict=False))
-    ]
+    pieces = [Piece(text[a:b], rank == 0) for rank, (a, b) in enumerate(pairwise(places))]
     streamed = np.concatenate(list(tokenizer.encode_pieces(pieces)))
     assert streamed.tolist() == [tokenizer.boundary, *tokenizer.encode(text)]
 
@@ -162,13 +161,9 @@ def test_bytes_that_are_no_text_are_shown_as_escapes():
 
 def test_words_keep_their_space_and_their_apostrophe():
     words = CACHED["word"]
-    shown = [
-        words.token_text(i) for i in words.encode("The king's men don't wait!\n    indented 19")
-    ]
-    assert shown == ["The", " king's", " men", " don't", " wait", "!", "\n", "    ", "indented"] + [
-        " 1",
-        "9",
-    ]
+    ids = words.encode("The king's men don't wait!\n    indented 19")
+    shown = "The| king's| men| don't| wait|!|\n|    |indented| 1|9"
+    assert [words.token_text(i) for i in ids] == shown.split("|")
     assert [words.token_text(i) for i in words.encode("春天来了。")] == list("春天来了。")
 
 
