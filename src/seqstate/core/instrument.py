@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.core.energy import Head
+from seqstate.core.energy import EnergyHead, Head
 from seqstate.core.model import IGNORE, StateModel
 from seqstate.core.record import Reading
 from seqstate.core.state import State
@@ -63,10 +63,17 @@ class Instrument(ABC):
 
 
 class HeadInstrument(Instrument):
-    """An instrument of the output layer."""
+    """An instrument of the output layer; `capability` is what the head, or the energy in it, must be."""
+
+    capability: type = Head
 
     def applies_to(self, model: nn.Module) -> bool:
-        return isinstance(model, HasHead)
+        return isinstance(model, HasHead) and self.reads(model.head)
+
+    def reads(self, head: Head) -> bool:
+        """Whether the head offers what this instrument needs."""
+        inner = head.energy if isinstance(head, EnergyHead) else head
+        return isinstance(head, self.capability) or isinstance(inner, self.capability)
 
     def measure(self, model: nn.Module, batch: Batch) -> list[Reading]:
         assert isinstance(model, HasHead)
