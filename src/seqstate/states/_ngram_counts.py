@@ -1,0 +1,122 @@
+"""Counting the n-grams of a text by sorting, with no Python loop over n-grams.
+
+A context of length j is numbered by its row in the sorted table of all contexts of that length. A table
+is a sorted array of packed int64 keys, `left << bits | right`:
+
+    contexts[j]  row of the last j - 1 words, first word        (the row of a context of length 1 is the word)
+    keys[n]      row of the n - 1 words before, last word
+
+so a context is found by reading backwards from its newest word, and the words that may follow it lie side
+by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often every n-gram occurs; keyed by the length of the context or of the n-gram.
+
+    unigram: V numbers. contexts[2 .. order-1], keys[2 .. order], raw[2 .. order] as above.
+    """
+
+    unigram: Array
+    contexts: dict[int, Array]
+    keys: dict[int, Array]
+    raw: dict[int, Array]
+    bits: int
+
+    @property
+    def order(self) -> int:
+        return max(self.keys, default=1)
+
+    def rows(self, length: int) -> int:
+        """How many contexts of this length there are."""
+        return self.unigram.size if length == 1 else self.contexts[length].size
+
+
+def word_bits(vocab_size: int) -> int:
+    """Bits that hold a word id."""
+    return max(1, (vocab_size - 1).bit_length())
+
+
+def closed_stream(tokens: Any, boundary: int, vocab_size: int) -> Array:
+    """The text as int64 with `boundary` before, between and after its documents.
+
+    Raises ValueError for what is not a non-empty 1-d array of ids below `vocab_size`.
+    """
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(
+            f"found a {tokens.ndim}-d array of {tokens.dtype}, wanted a 1-d array of integer token ids"
+        )
+    if not 0 <= boundary < vocab_size:
+        raise ValueError(f"the boundary {boundary} is not a token id below {vocab_size}")
+    opened = tokens.size > 0 and tokens[0] == boundary
+    if tokens.size <= opened:
+        raise ValueError("found no token to count, wanted at least one beside the boundary")
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"token ids run from {low} to {high}, but vocab_size is {vocab_size}; "
+            f"use vocab_size={high + 1} or map the text with the same tokeniser"
+        )
+    closed = tokens[-1] == boundary
+    stream = np.full(tokens.size + (not opened) + (not closed), boundary, dtype=np.int64)
+    stream[int(not opened) : int(not opened) + tokens.size] = tokens
+    return stream
+
+
+def count_ngrams(stream: Array, boundary: int, vocab_size: int, order: int) -> Counts:
+    """Count every n-gram up to `order` in a closed stream; contexts stop at the boundary before them."""
+    bits = word_bits(vocab_size)
+    unigram = np.bincount(stream[1:], minlength=vocab_size)
+    contexts, keys, raw = {}, {}, {}
+    reach = _reach(stream, boundary, order)
+    at = np.arange(stream.size - 1, dtype=np.int64)  # where a context ends; the next word is at + 1
+    row = stream[:-1]
+    for n in range(2, order + 1):
+        keys[n], raw[n] = _unique((row << bits) | stream[at + 1])
+        if n == order:
+            break
+        deeper = reach[at] >= n
+        at, row = at[deeper], row[deeper]
+        contexts[n], row = _unique_rows((row << bits) | stream[at - (n - 1)])
+    return Counts(unigram, contexts, keys, raw, bits)
+
+
+def _reach(stream: Array, boundary: int, order: int) -> Array:
+    """Length of the longest context that ends at each position, at most `order`."""
+    position = np.arange(stream.size, dtype=np.int64)
+    opening = np.maximum.accumulate(np.where(stream == boundary, position, 0))
+    return np.minimum(position - opening + 1, order).astype(np.int16)
+
+
+def _unique(values: Array) -> tuple[Array, Array]:
+    """Distinct values in order, and how often each occurs."""
+    values = np.sort(values)
+    first = np.flatnonzero(_starts(values))
+    return values[first], np.diff(first, append=values.size)
+
+
+def _unique_rows(values: Array) -> tuple[Array, Array]:
+    """Distinct values in order, and the index of each value among them."""
+    order = np.argsort(values)
+    values = values[order]
+    starts = _starts(values)
+    rows = np.empty(values.size, dtype=np.int64)
+    rows[order] = np.cumsum(starts) - 1
+    return values[starts], rows
+
+
+def _starts(values: Array) -> Array:
+    starts = np.ones(values.size, dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=starts[1:])
+    return starts
