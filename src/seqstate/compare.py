@@ -2,7 +2,8 @@
 
 A comparison is a folder:
 
-    plan.json           what was asked and what was settled (widths, tokens), so that it can go on
+    plan.json           what was asked and what was settled (widths, steps), so that it can go on
+    tuning/<key>/       short runs that chose a learning rate, if several were given
     runs/<key>/         one trained model and its run.json each, named by the hash of its configuration
     report.html
 """
@@ -13,7 +14,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Entry:
     state: str
     energy: str | None
     parameters: int | None  # None: a counted table
+    lr: float | None = None  # tuned peak learning rate; None: the base configuration's
 
     @property
     def label(self) -> str:
@@ -57,10 +59,14 @@ class Plan:
     seeds: list[int] = field(default_factory=lambda: [0])
     rates: dict[str, float] = field(default_factory=dict)  # label -> probed training tokens/s
 
+    def config(self, entry: Entry, seed: int) -> RunConfig:
+        rate = self.base.lr if entry.lr is None else entry.lr
+        return self.base.replace(state=entry.state, energy=entry.energy, seed=seed, lr=rate)
+
     def configs(self) -> list[RunConfig]:
         """All runs, seeds outermost, so that an interrupted comparison has whole ladders."""
         return [
-            self.base.replace(state=entry.state, energy=entry.energy, seed=seed)
+            self.config(entry, seed)
             for seed in self.seeds
             for entry in self.entries
             if seed == self.seeds[0] or entry.parameters is not None  # counting has no seed
@@ -128,18 +134,21 @@ def probe_rate(config: RunConfig, corpus: Corpus) -> float:
     return done / (time.monotonic() - began)
 
 
-def steps_for(plan: Plan, corpus: Corpus, seconds: float, jobs: int) -> int:
+def steps_for(plan: Plan, corpus: Corpus, seconds: float, jobs: int, rates: int = 1) -> int:
     """Optimiser steps, the same for all entries, so that the whole comparison takes about `seconds`."""
     trained = [entry for entry in plan.entries if entry.parameters is not None]
     if not trained:
         return 1
+    effort = len(plan.seeds) + (rates / TUNING_SHARE if rates > 1 else 0)
     for entry in trained:
         if entry.label not in plan.rates:
-            config = plan.base.replace(state=entry.state, energy=entry.energy)
+            config = plan.config(entry, plan.seeds[0])
             plan.rates[entry.label] = probe_rate(config, corpus)
-    runs = [1 / plan.rates[entry.label] for entry in trained for _ in plan.seeds]
-    workers = min(jobs, len(runs))
-    cost = max(sum(runs) / workers, max(runs))  # seconds a token, over the whole comparison
+    each = [1 / plan.rates[entry.label] for entry in trained]
+    workers = min(jobs, len(each) * len(plan.seeds))
+    cost = max(
+        effort * sum(each) / workers, max(each)
+    )  # seconds a token, over the whole comparison
     return max(20, int(seconds * (1 - UNTRAINED_SHARE) / cost / plan.base.tokens_per_step))
 
 
@@ -151,6 +160,7 @@ def save_plan(plan: Plan, folder: Path, extra: dict[str, Any]) -> None:
         "seeds": plan.seeds,
         "steps": plan.base.steps,
         "models": [entry.label for entry in plan.entries],
+        "learning_rates": {entry.label: entry.lr for entry in plan.entries if entry.lr is not None},
         "tokens_per_second": {label: round(rate) for label, rate in plan.rates.items()},
     }
     write_json(folder / "plan.json", data)
@@ -173,8 +183,44 @@ class Status:
     done: bool = False
 
 
-def run_all(
+TUNING_SHARE = 4  # a tuning run has a quarter of the steps
+
+
+def tune(
     plan: Plan,
+    rates: Sequence[float],
+    corpus: Corpus,
+    folder: Path,
+    *,
+    jobs: int,
+    command: str,
+    watch: Callable[[list[Status]], None] | None = None,
+) -> None:
+    """Give every entry the learning rate that serves it best in a short run: equal effort for all.
+
+    Records are kept under `folder/tuning`, apart from the comparison's own.
+    """
+    trained = [entry for entry in plan.entries if entry.parameters is not None]
+    base = plan.base.replace(steps=max(20, (plan.base.steps or 0) // TUNING_SHARE))
+    tries = [
+        Plan(plan.corpus, base.replace(lr=rate), plan.parameters, trained, plan.seeds[:1])
+        for rate in rates
+    ]
+    configs = [config for attempt in tries for config in attempt.configs()]
+    runs = run_all(configs, corpus, folder / "tuning", jobs=jobs, command=command, watch=watch)
+    best: dict[str, Run] = {}
+    for run in runs:
+        former = best.setdefault(run.label, run)
+        if run.reading("nats_per_token").value < former.reading("nats_per_token").value:
+            best[run.label] = run
+    plan.entries = [
+        replace(entry, lr=best[entry.label].config.lr) if entry.label in best else entry
+        for entry in plan.entries
+    ]
+
+
+def run_all(
+    configs: Sequence[RunConfig],
     corpus: Corpus,
     folder: Path,
     *,
@@ -182,17 +228,13 @@ def run_all(
     command: str,
     watch: Callable[[list[Status]], None] | None = None,
 ) -> list[Run]:
-    """Run what has no record yet, `jobs` at a time in processes of their own; return all records.
+    """Run what has no record in `folder` yet, `jobs` at a time in processes of their own; return all.
 
     Raises Diverged if a run's loss stopped being a number, KeyboardInterrupt on Ctrl-C; what is done and
     the checkpoints of what is not are kept, and the same call goes on from there.
     """
-    configs = plan.configs()
-    folders = [folder / "runs" / config.key for config in configs]
-    status = [
-        Status(config.state + (f" + {config.energy}" if config.energy else ""))
-        for config in configs
-    ]
+    folders = [folder / config.key for config in configs]
+    status = [Status(Entry(config.state, config.energy, None).label) for config in configs]
     for one, place in zip(status, folders, strict=True):
         one.done = (place / "run.json").exists()
     missing = [index for index, one in enumerate(status) if not one.done]

@@ -41,6 +41,7 @@ def execute(
     resume: bool = True,
     watch: Callable[[Progress], None] | None = None,
     command: str | None = None,
+    checkpoint_seconds: float = 20.0,
     starvation: dict[int, float] | None = None,
 ) -> Run:
     """Train, evaluate, sample; leave model, metrics.jsonl and run.json in `folder` and return the record.
@@ -60,6 +61,7 @@ def execute(
         resume=resume,
         boundary=corpus.tokenizer.boundary,
         watch=watch,
+        checkpoint_seconds=checkpoint_seconds,
     )
     trained.save(folder)
     result = trained.evaluate_ids(corpus.valid, corpus.valid_bytes)

@@ -2,6 +2,7 @@
 
   seqstate compare                                      default models, your Python's documentation, 5 minutes
   seqstate compare book.txt --budget 10m --seeds 3      with the spread over three seeds
+  seqstate compare book.txt --lr 1e-3 3e-3 1e-2         each model at the best of three learning rates
   seqstate compare book.txt --models "ngram(order=6)" "lstm + inner" "lstm + multi_hamming(groups=16)"
 
 Widths are solved so that all models have about --parameters numbers (a width you give is kept). Records are
@@ -51,7 +52,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     shared.add_budget_options(parser)
     shared.add_text_options(parser)
-    shared.add_training_options(parser)
+    shared.add_training_options(parser, several_rates=True)
 
 
 def run(options) -> int:
@@ -82,8 +83,14 @@ def run(options) -> int:
     plan.base = budgeted(plan, corpus, options, folder, jobs, display.note)
     compare.save_plan(plan, folder, asked(options))
     command = shlex.join(["seqstate", *sys.argv[1:]])
-    with display.comparing(len(plan.configs())) as watch:
-        runs = compare.run_all(plan, corpus, folder, jobs=jobs, command=command, watch=watch)
+    training = {"jobs": jobs, "command": command}
+    if len(options.lr) > 1:
+        display.note(f"choosing each model's learning rate among {', '.join(map(str, options.lr))}")
+        with display.comparing() as watch:
+            compare.tune(plan, options.lr, corpus, folder, watch=watch, **training)
+        compare.save_plan(plan, folder, asked(options))
+    with display.comparing() as watch:
+        runs = compare.run_all(plan.configs(), corpus, folder / "runs", watch=watch, **training)
     page = render(runs, folder / "report.html")
     if options.json:
         print(json.dumps(table_json(runs), indent=1))
@@ -103,7 +110,7 @@ def check(options) -> None:
 
 def asked(options) -> dict:
     """What decides the steps of a comparison by time; a folder settles it once."""
-    return {"budget": options.budget or DEFAULT_SECONDS}
+    return {"budget": options.budget or DEFAULT_SECONDS, "lr": options.lr}
 
 
 DEFAULT_SECONDS = 240.0
@@ -116,14 +123,12 @@ def budgeted(plan, corpus, options, folder: Path, jobs: int, note):
     if any(getattr(options, name) is not None for name in ("steps", "tokens", "epochs")):
         return shared.with_budget(plan.base, options, len(corpus.train))
     former = compare.load_plan(folder)
-    same = former and (former["budget"], former["corpus"]) == (
-        asked(options)["budget"],
-        plan.corpus,
-    )
+    wanted = {**asked(options), "corpus": plan.corpus}
+    same = former is not None and {name: former.get(name) for name in wanted} == wanted
     if same and former["steps"]:
         note(f"going on in {folder}: {former['steps']:,} steps a model, as settled before")
         return plan.base.replace(steps=former["steps"])
     note("measuring the speed of each model to share out the time")
-    steps = compare.steps_for(plan, corpus, asked(options)["budget"], jobs)
+    steps = compare.steps_for(plan, corpus, asked(options)["budget"], jobs, len(options.lr))
     note(f"{steps:,} steps of {plan.base.tokens_per_step:,} tokens a model")
     return plan.base.replace(steps=steps)

@@ -102,7 +102,7 @@ class _Lines:
 
 
 @contextmanager
-def comparing(total: int):
+def comparing():
     """A callback for a list of compare.Status: one bar a run, or a line a finished run."""
     if not sys.stderr.isatty():
         done: set[int] = set()
@@ -111,7 +111,7 @@ def comparing(total: int):
             for index, one in enumerate(status):
                 if one.done and index not in done:
                     done.add(index)
-                    note(f"[{len(done)}/{total}] {one.label}")
+                    note(f"[{len(done)}/{len(status)}] {one.label}")
 
         yield say
         return

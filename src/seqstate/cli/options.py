@@ -46,7 +46,7 @@ def add_text_options(parser, *, split: bool = True) -> None:
     )
 
 
-def add_training_options(parser) -> None:
+def add_training_options(parser, *, several_rates: bool = False) -> None:
     """The knobs of a RunConfig, with its defaults."""
     group = parser.add_argument_group("training")
     group.add_argument(
@@ -55,7 +55,11 @@ def add_training_options(parser) -> None:
     group.add_argument(
         "--context", type=int, default=DEFAULTS.context, help="tokens a row reads per step"
     )
-    group.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak learning rate")
+    if several_rates:
+        told = "peak learning rate; of several, each model gets the best in runs of a quarter of the steps"
+        group.add_argument("--lr", type=float, nargs="+", default=[DEFAULTS.lr], help=told)
+    else:
+        group.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak learning rate")
     group.add_argument(
         "--min-lr",
         type=float,
@@ -115,7 +119,7 @@ def run_config(
         context=options.context,
         carry=not options.no_carry,
         accumulate=options.accumulate,
-        lr=options.lr,
+        lr=options.lr[0] if isinstance(options.lr, list) else options.lr,
         min_lr=options.min_lr,
         warmup=options.warmup,
         weight_decay=options.weight_decay,

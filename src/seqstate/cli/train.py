@@ -33,6 +33,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")
     parser.add_argument("--json", action="store_true", help="print the record's numbers as JSON")
+    parser.add_argument(
+        "--checkpoint-seconds", type=float, default=20.0, help="training time between checkpoints"
+    )
     shared.add_budget_options(parser)
     shared.add_text_options(parser)
     shared.add_training_options(parser)
@@ -69,7 +72,14 @@ def run(options) -> int:
             f"{corpus.id}: {len(corpus.train):,} tokens to train, {len(corpus.valid):,} held out"
         )
         with display.training(options.state) as watch:
-            result = execute(config, corpus, folder, resume=options.resume, watch=watch)
+            result = execute(
+                config,
+                corpus,
+                folder,
+                resume=options.resume,
+                watch=watch,
+                checkpoint_seconds=options.checkpoint_seconds,
+            )
     show(result, folder, as_json=options.json)
     return 0
 
