@@ -24,6 +24,7 @@ STATE_OPTIONS = [
     "attention(layers=2, window=0, qk_norm=False)",
     'attention(layers=2, window=4, positions="alibi", heads=2)',
     'attention(layers=1, window=5, positions="learned")',
+    "grouped_attention(layers=2, kv_heads=2, window=3)",
     'attention(layers=2, energy="multi_hamming(groups=2)", positions="none")',
 ]
 ENERGY_OPTIONS = [

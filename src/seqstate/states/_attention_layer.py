@@ -1,7 +1,8 @@
-"""One pre-norm layer: every token picks predecessors by an energy, then a SwiGLU rewrites it.
+"""One pre-norm layer: every token picks predecessors by an energy, then an MLP rewrites it.
 
-LayerNorm without bias (Xiong et al. 2020), SwiGLU (Shazeer 2020), no biases anywhere. LayerNorm rather than
-RMSNorm because torch computes it in one kernel on a CPU, six times faster.
+LayerNorm before each sublayer (Xiong et al. 2020), squared ReLU (So et al. 2021), no biases anywhere.
+LayerNorm rather than RMSNorm because torch computes it in one kernel on a CPU, six times faster; squared
+ReLU rather than SwiGLU or GELU because it was both faster and better on characters at nanoGPT's CPU shape.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqstate.core import registry
@@ -78,23 +80,21 @@ Picker = Callable[[Tensor, int, Place], Tensor]  # scores [B, H, T, S], layer, p
 
 
 class Layer(nn.Module):
-    """x + picked values, then x + SwiGLU. picker: from scores to edge weights (None: softmax)."""
+    """x + picked values, then x + MLP. picker: from scores to edge weights (None: softmax)."""
 
     def __init__(self, shape: Shape, index: int, picker: Picker | None) -> None:
         super().__init__()
         self.shape, self.index, self.picker = shape, index, picker
         self.plain = parse(shape.energy) == Spec("inner")
-        # queries and keys first: they are normalised and rotated as one
-        self.split = (
-            (shape.heads + shape.kv_heads) * shape.head_width,
-            shape.kv_heads * shape.head_width,
-        )
         self.norm = nn.LayerNorm(shape.width, bias=False)
-        self.project = nn.Linear(shape.width, sum(self.split), bias=False)
+        # queries and keys in one matrix, as they are normalised and rotated as one
+        aimed = (shape.heads + shape.kv_heads) * shape.head_width
+        self.aim = nn.Linear(shape.width, aimed, bias=False)
+        self.value = nn.Linear(shape.width, shape.kv_heads * shape.head_width, bias=False)
         self.energy = shape.build_energy()
         self.log_sharpness = nn.Parameter(torch.zeros(shape.heads)) if shape.qk_norm else None
         self.out = nn.Linear(shape.width, shape.width, bias=False)
-        self.mlp = SwiGLU(shape.width)
+        self.mlp = MLP(shape.width)
         self.dropout = nn.Dropout(shape.dropout)
         for last in (self.out, self.mlp.down):  # a stack starts near the identity (GPT-2)
             nn.init.normal_(last.weight, std=0.5 / math.sqrt(last.in_features * shape.layers))
@@ -110,27 +110,22 @@ class Layer(nn.Module):
 
     def project_heads(self, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]:
         """Queries and keys [B, T, H + Hkv, K] before normalisation, and values [B, T, Hkv, K]."""
-        aimed, value = self.project(self.norm(x)).split(self.split, -1)
-        width = self.shape.head_width
-        return aimed.unflatten(-1, (-1, width)), value.unflatten(-1, (-1, width))
+        x, per_head = self.norm(x), (*x.shape[:2], -1, self.shape.head_width)
+        return self.aim(x).view(per_head), self.value(x).view(per_head)
 
     def read(self, x: Float[Tensor, "B T D"], place: Place) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of new tokens, each [B, T, heads, K]."""
         aimed, value = self.project_heads(x)
         aimed = aimed.float() if aimed.dtype in (torch.bfloat16, torch.float16) else aimed
         if self.log_sharpness is not None:
-            aimed = normalise(aimed, self.gain(), place.turn)
+            # products take their sharpness from the queries, other energies on their scores
+            gain = self.log_sharpness if self.plain else self.log_sharpness[:0]
+            aimed = normalise(aimed, gain, place.turn)
         elif place.turn is not None:
             aimed = rotate(aimed, place.turn)
         aimed = aimed.to(value.dtype)
         query, key = aimed.split((self.shape.heads, self.shape.kv_heads), 2)
         return query, key, value
-
-    def gain(self) -> Float[Tensor, " J"]:
-        """Root mean square of normalised queries and keys: products take their sharpness from here."""
-        sharpness = self.log_sharpness.exp()
-        ones = torch.ones_like(sharpness)
-        return torch.cat([sharpness if self.plain else ones, ones[: self.shape.kv_heads]])
 
     def mix(
         self, query: Tensor, key: Tensor, value: Tensor, place: Place
@@ -166,17 +161,29 @@ class Layer(nn.Module):
         return kept.transpose(1, 2).repeat_interleave(self.shape.heads // self.shape.kv_heads, 1)
 
 
-class SwiGLU(nn.Module):
-    """down(silu(gate x) * up x), as large as a GELU layer of four widths."""
+class MLP(nn.Module):
+    """down(relu(up x)^2), four widths wide."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        hidden = max(8, round(8 / 3 * width / 8) * 8)
         self.norm = nn.LayerNorm(width, bias=False)
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        x = self.norm(x)
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        return self.down(_SquaredReLU.apply(self.up(self.norm(x))))
+
+
+class _SquaredReLU(torch.autograd.Function):
+    """relu(x)^2 that keeps relu(x) alone: composed, torch stores and reads twice as much."""
+
+    @staticmethod
+    def forward(ctx, x):
+        positive = x.relu()
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return (grad * ctx.saved_tensors[0]).mul_(2)

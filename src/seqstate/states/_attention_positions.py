@@ -82,40 +82,45 @@ def rotate(
     vectors: Float[Tensor, "B T J K"], turn: Complex[Tensor, "#B T 1 K2"]
 ) -> Float[Tensor, "B T J K"]:
     """Rotate the pairs (0, 1), (2, 3), ... of every vector."""
-    pairs = torch.view_as_complex(vectors.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2)
+    pairs = torch.view_as_complex(vectors.view(*vectors.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turn).view(vectors.shape)
 
 
 def normalise(
     vectors: Float[Tensor, "B T J K"],
-    gain: Float[Tensor, " J"],
+    log_gain: Float[Tensor, " H"],
     turn: Complex[Tensor, "#B T 1 K2"] | None,
 ) -> Float[Tensor, "B T J K"]:
-    """Vectors with a root mean square of `gain`, then rotated (QK-norm: Henry et al. 2020)."""
-    return _Normalise.apply(vectors, gain, turn)
+    """Vectors with a root mean square of 1, then rotated (QK-norm: Henry et al. 2020).
+
+    The first H of the J vectors, the queries, are also scaled by exp(log_gain).
+    """
+    return _Normalise.apply(vectors, log_gain, turn)
 
 
 class _Normalise(torch.autograd.Function):
-    """Normalise, scale and rotate with one saved tensor: y = gain x / r turned, r^2 = mean x^2 + eps."""
+    """y = gain x / r, turned, where r^2 = mean x^2 + eps: one tensor kept for the way back, few passes."""
 
     @staticmethod
-    def forward(ctx, x, gain, turn):
-        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
-        factor = gain[:, None] * (square / x.shape[-1] + EPSILON).rsqrt()
+    def forward(ctx, x, log_gain, turn):
+        factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        factor.mul_(1 / x.shape[-1]).add_(EPSILON).rsqrt_()
+        factor[:, :, : len(log_gain)].mul_(log_gain.exp()[:, None])
         y = x * factor if turn is None else rotate(x, turn).mul_(factor)
-        ctx.save_for_backward(y, factor, gain, turn)
+        ctx.save_for_backward(y, factor, log_gain, turn)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        y, factor, gain, turn = ctx.saved_tensors
-        along = (grad * y).sum(-1, keepdim=True)
-        share = along / (gain.square()[:, None] * y.shape[-1])
+        y, factor, log_gain, turn = ctx.saved_tensors
+        along = (grad * y).sum(-1, keepdim=True)  # what changes the length, and that alone
+        share = along / y.shape[-1]
+        share[:, :, : len(log_gain)].mul_((-2 * log_gain).exp()[:, None])
         back = torch.addcmul(grad, y, share, value=-1).mul_(factor)
         if turn is not None:
-            back = rotate(back, turn.conj())
-        return back, (along.squeeze(-1) / gain).sum((0, 1)), None
+            back = rotate(back, turn.conj_physical())
+        return back, along[:, :, : len(log_gain), 0].sum((0, 1)), None
 
 
 def _unit(angle: Float[Tensor, "*A"]) -> Complex[Tensor, "*A"]:

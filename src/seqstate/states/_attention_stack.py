@@ -58,8 +58,8 @@ class AttentionStack(StateModel, HasGraph, HasLengths):
     def graph(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "N B H T T"]:
         """Edge weights per layer and head, as `forward` uses them when it reads x from the start."""
         edges = []
-        for layer, x, place in self._walk(x):
-            query, key, _ = layer.read(x, place)
+        for layer, entering, place in self._walk(x):
+            query, key, _ = layer.read(entering, place)
             edges.append(layer.weights(query, key, place))
         return torch.stack(edges)
 

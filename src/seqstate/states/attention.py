@@ -1,4 +1,4 @@
-"""Attention: every token picks predecessors by an energy; the keys and values in sight are the state.
+"""Attention: every token picks predecessors by an energy; keys and values in sight are the state.
 
 Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762). A pre-norm decoder whose edge weights are
 softmax(-beta_h energy(query, key)), the mean field over graphs of predecessors; beta_h starts at 1/sqrt(K).
