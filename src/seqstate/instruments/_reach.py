@@ -74,7 +74,8 @@ class Words:
     def start(self, sets: Int[Tensor, "N M"]) -> Float[Tensor, "N D"]:
         """Where to look first: along the words themselves."""
         own = self.weight[sets].mean(1)
-        length = own.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+        size = float(self.weight.abs().max()) or 1.0
+        length = own.norm(dim=-1, keepdim=True).clamp(min=1e-9 * size)
         if not self.free:
             return own * (self.radius * (1 - 1e-9) / length)
         # long enough to count for more than the biases do

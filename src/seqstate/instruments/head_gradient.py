@@ -12,6 +12,7 @@ head has one J; another head has one a row, obtained by automatic differentiatio
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +23,8 @@ from seqstate.core.energy import Head
 from seqstate.core.instrument import HeadInstrument, affine_form, centred
 from seqstate.core.record import Reading
 from seqstate.instruments._mean import mean_reading
+
+TILE = 1 << 22  # derivatives held at once
 
 
 class HeadGradient(HeadInstrument):
@@ -48,41 +51,52 @@ class HeadGradient(HeadInstrument):
         else:
             wanted = targets[::stride].unsqueeze(1)
         gradient.scatter_add_(1, wanted, -torch.ones_like(wanted, dtype=gradient.dtype))
-        form = affine_form(head, hidden)
-        if form is not None:
-            kept = gradient @ _basis(centred(form[0].T).T)
-        else:
-            pairs = zip(rows, gradient, strict=True)
-            kept = _ragged([g @ _basis(_jacobian(head, row)) for row, g in pairs])
-        wrong = gradient.square().sum(-1)
-        share = (
-            kept.square().sum(-1)[wrong > 0] / wrong[wrong > 0]
-        )  # certain rows have none to lose
+        kept = _heard(head, hidden, rows, gradient)
+        size = gradient.square().sum(-1)
+        share = (kept.square().sum(-1) / size)[size > 0]  # a certain row has nothing to lose
         return [
             mean_reading("gradient_lost", 1 - share, "share of squared norm"),
             mean_reading("gradient_norm_kept", share.sqrt(), "share of norm"),
         ]
 
 
-def _jacobian(head: Head, row: Float[Tensor, " D"]) -> Float[Tensor, "V D"]:
-    """Derivative of the centred logits, one word-wide column a hidden number.
+def jacobians(head: Head, rows: Float[Tensor, "R D"]) -> Float[Tensor, "R V D"]:
+    """Derivative of the centred logits at each row.
 
-    Forward mode: rows do not see each other, so D copies of the row, each with its own unit tangent, give
-    all columns in one pass.
+    Forward mode: rows do not see each other, so D copies of a row, each with its own unit tangent, give
+    all its columns in one pass.
     """
-    units = torch.eye(len(row), dtype=row.dtype, device=row.device)
-    with torch.no_grad(), forward_ad.dual_level():
-        logits = head(forward_ad.make_dual(row.expand(len(row), -1).contiguous(), units))
-        tangent = forward_ad.unpack_dual(logits).tangent
-    return centred(tangent).T
+    count, width = rows.shape
+    copies = rows.repeat_interleave(width, 0)
+    units = torch.eye(width, dtype=rows.dtype, device=rows.device).repeat(count, 1)
+    with torch.no_grad(), warnings.catch_warnings(), forward_ad.dual_level():
+        # torch compiles its forward-mode rules, once, with its own deprecated script compiler
+        warnings.simplefilter("ignore", DeprecationWarning)
+        tangent = forward_ad.unpack_dual(head(forward_ad.make_dual(copies, units))).tangent
+    return centred(tangent).unflatten(0, (count, width)).transpose(1, 2)
+
+
+def _heard(
+    head: Head,
+    hidden: Float[Tensor, "N D"],
+    rows: Float[Tensor, "R D"],
+    gradient: Float[Tensor, "R V"],
+) -> Float[Tensor, "R K"]:
+    """Coordinates of each row's gradient in the column space of the Jacobian there."""
+    form = affine_form(head, hidden)
+    if form is not None:
+        return gradient @ _basis(centred(form[0].T).T)
+    tile = max(1, TILE // (head.vocab_size * rows.shape[1]))
+    kept = []
+    for part, wrong in zip(rows.split(tile), gradient.split(tile), strict=True):
+        pairs = zip(wrong, jacobians(head, part), strict=True)
+        kept += [row @ _basis(jacobian) for row, jacobian in pairs]
+    return torch.nn.utils.rnn.pad_sequence(kept, batch_first=True)
 
 
 def _basis(columns: Float[Tensor, "V D"]) -> Float[Tensor, "V K"]:
     """An orthonormal basis of the column space."""
-    left, spectrum, _ = torch.linalg.svd(columns, full_matrices=False)
+    base, triangle = torch.linalg.qr(columns)
+    left, spectrum, _ = torch.linalg.svd(triangle)
     noise = spectrum.max() * max(columns.shape) * torch.finfo(columns.dtype).eps
-    return left[:, spectrum > noise]
-
-
-def _ragged(rows: list[Tensor]) -> Float[Tensor, "R K"]:
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return base @ left[:, : len(spectrum)][:, spectrum > noise]
