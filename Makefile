@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: check test demo lint setup
+.PHONY: check test demo lint setup sanitise
 
 check: setup lint
 	$(BIN)/python -m pytest -n 2
@@ -24,3 +24,12 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+NATIVE = src/seqstate/native
+KERNEL = $(filter-out $(NATIVE)/module.cpp, $(wildcard $(NATIVE)/*.cpp))
+SANITISED = $(CXX) -std=c++17 -O1 -g -fno-sanitize-recover=all -pthread -I$(NATIVE) tests/native/sanitise.cpp $(KERNEL)
+
+sanitise:
+	mkdir -p build
+	$(SANITISED) -fsanitize=address,undefined -o build/sanitise && build/sanitise
+	$(SANITISED) -fsanitize=thread -o build/sanitise && build/sanitise

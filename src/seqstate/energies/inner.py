@@ -6,9 +6,10 @@ D + 1 after centring its rows ("softmax bottleneck", Yang et al. 2018, https://a
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from seqstate import native
 from seqstate.core.energy import Energy
 
 
@@ -23,6 +24,17 @@ class Inner(Energy):
         self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
     ) -> Float[Tensor, "*E T C"]:
         return -self.scale * (query @ keys.transpose(-1, -2))
+
+    def nll(
+        self,
+        query: Float[Tensor, "R D"],
+        keys: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"] | None,
+        targets: Int[Tensor, " R"],
+    ) -> Float[Tensor, " R"]:
+        if native.worth(query.shape[0], *keys.shape, query, keys, bias):
+            return native.cross_entropy_inner(query, keys, bias, targets, scale=self.scale)
+        return super().nll(query, keys, bias, targets)
 
     def rank_bound(self) -> int | None:
         return self.width + 1

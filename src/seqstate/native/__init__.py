@@ -1,1 +1,106 @@
-"""Fused kernels with their slow twins; the package works without them and says which path it took."""
+"""Fused cross-entropies in C++; the package works without them and says which path it took.
+
+`cross_entropy_inner` and `cross_entropy_multi_hamming` give each row's loss over a whole vocabulary without
+ever holding R x V numbers. On a CPU in float32 a native kernel computes them (AVX-512, AVX2, NEON or
+portable, chosen at run time); elsewhere, and where a second derivative is asked for, tiles of torch do.
+
+SEQSTATE_NATIVE=0 forces the tiles; =1 forces the kernel (and refuses to start without it).
+SEQSTATE_ISA=scalar, avx2, avx512 or neon picks an instruction set.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+SMALL = 1 << 21  # rows x words x width below which torch's own few calls cost less
+
+
+def available() -> bool:
+    """True if the native kernel was built and SEQSTATE_NATIVE does not forbid it."""
+    return _extension() is not None
+
+
+def path_taken() -> str:
+    """What large float32 losses on a CPU run on, such as "native avx512, 2 threads" or "torch tiles"."""
+    if not available():
+        return "torch tiles"
+    threads = torch.get_num_threads()
+    return f"native {isa_names()[isa()]}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def worth(rows: int, words: int, width: int, *tensors: Tensor | None) -> bool:
+    """True if the kernel can take these tensors and is expected to be faster than torch."""
+    if not available() or torch.compiler.is_compiling():
+        return False
+    given = [tensor for tensor in tensors if tensor is not None]
+    if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in given) or not rows:
+        return False
+    return _forced() or rows * words * width > SMALL
+
+
+def extension() -> ModuleType:
+    """The compiled module; call only if `available()`."""
+    module = _extension()
+    assert module is not None
+    return module
+
+
+@cache
+def isa_names() -> tuple[str, ...]:
+    """Instruction sets that this machine can run, best first; empty without the kernel."""
+    module = _extension()
+    return tuple(module.isas()) if module is not None else ()
+
+
+def isa() -> int:
+    """Index into `isa_names()` of the one in use."""
+    wanted = os.environ.get("SEQSTATE_ISA")
+    if wanted is None:
+        return 0
+    if wanted not in isa_names():
+        raise ValueError(
+            f"SEQSTATE_ISA={wanted} cannot run here; choose one of {', '.join(isa_names())}"
+        )
+    return isa_names().index(wanted)
+
+
+def _forced() -> bool:
+    return os.environ.get("SEQSTATE_NATIVE") == "1"
+
+
+@cache
+def _extension() -> ModuleType | None:
+    wish = os.environ.get("SEQSTATE_NATIVE", "")
+    if wish not in ("", "0", "1"):
+        raise ValueError(f"SEQSTATE_NATIVE={wish}, but it must be 0 (never), 1 (always) or unset")
+    if wish == "0":
+        return None
+    name = f"{__name__}._fused"
+    if importlib.util.find_spec(name) is None:
+        if wish == "1":
+            raise ImportError(
+                "SEQSTATE_NATIVE=1, but this installation has no native kernel; "
+                "install a C++17 compiler and run `pip install --force-reinstall --no-deps seqstate`"
+            )
+        return None
+    return importlib.import_module(name)
+
+
+from seqstate.native.losses import (  # noqa: E402  (losses asks this module what is available)
+    cross_entropy_inner,
+    cross_entropy_multi_hamming,
+)
+
+__all__ = [
+    "available",
+    "cross_entropy_inner",
+    "cross_entropy_multi_hamming",
+    "path_taken",
+]

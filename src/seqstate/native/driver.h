@@ -1,0 +1,40 @@
+// The fused cross-entropy as a whole: plan the tiles, pack the rows, share out the words, join the results.
+#pragma once
+#include "job.h"
+
+namespace seqstate {
+
+struct Problem {
+  int kind;
+  int64_t rows, words;
+  int width, groups;
+  const float *hidden, *table, *bias;  // R x D, V x D, V or null
+  const float *tau, *a, *b;            // G each; the inner product reads a[0] as its scale
+  const int64_t* targets;              // R
+  int64_t ignore;
+  double smoothing, z_loss;
+};
+
+struct Forward {
+  float *nll, *lse_max, *lse_log;  // R each; the log-sum-exp in two parts, base 2, for the backward pass
+};
+
+struct Backward {
+  const float *grad_nll, *lse_max, *lse_log;                     // R each
+  float *hidden, *table, *bias, *tau, *a, *b;  // null: not wanted
+};
+
+// Bytes of working memory that a call will allocate, all threads together.
+int64_t workspace_bytes(const Problem&, const Isa&, int threads, bool backward);
+
+// Both return 0, or 1 when memory is short; `forward` -1 - row for a target outside the vocabulary.
+int64_t forward(const Problem&, const Isa&, int threads, const Forward&);
+int64_t backward(const Problem&, const Isa&, int threads, const Backward&);
+
+// Tests set it: working memory starts as NaN, so that a number read before it is written shows.
+extern bool poison;
+
+// The instruction sets of this build that this machine can run, best first.
+int available_isas(const Isa** found, int room);
+
+}  // namespace seqstate

@@ -1,0 +1,19 @@
+// Compiles the kernels below an `#include` for one instruction set, whatever the command line says.
+//
+// A file defines SEQSTATE_VEC (its vec_*.h) and SEQSTATE_NAMESPACE, sets the target, and includes
+// this. No function of the standard library is instantiated here: a copy compiled for
+// AVX-512 could be the one the linker keeps for everybody.
+#if defined(_MSC_VER)
+#define INLINE __forceinline
+#else
+#define INLINE inline __attribute__((always_inline))
+#endif
+
+namespace seqstate {
+namespace SEQSTATE_NAMESPACE {
+#include SEQSTATE_VEC
+#include "tile.h"
+#include "pack.h"
+#include "slice.h"
+}  // namespace SEQSTATE_NAMESPACE
+}  // namespace seqstate

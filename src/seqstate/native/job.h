@@ -1,0 +1,67 @@
+// What one thread is asked to do, and where: plain data shared by the driver and every instruction set.
+//
+// Letters: R rows (hidden vectors), V words, D width, G groups of K numbers (D = G K).
+// All scores are kept in base 2 (logit * log2 e), so that the softmax and the sigmoid are powers of two.
+#pragma once
+#include <cstdint>
+
+namespace seqstate {
+
+enum Kind { kInner = 0, kSigmoid = 1, kClampedLinear = 2, kRational = 3 };
+
+// A rectangular piece of work on R x V is a tile of `tile_rows` x `tile_words`; the rows of one block
+// (at most `block_rows`) are packed once and seen by all threads, the words are split between them.
+struct Job {
+  // the problem
+  int kind;
+  int64_t words;
+  int width, groups, group_width;
+  const float* table;      // V x D
+  const float* bias;       // V, or null
+  const float* tau2;       // G: tau * log2 e
+  const float* inner_b;    // G: offset of the packed inner arguments
+  const float* word_scale; // D: factor of the raw word gradient
+  bool want_words, want_hidden, want_groups, smoothing;
+  // the tiling
+  int tile_rows, tile_words;
+  // the block of rows being worked on
+  int rows, padded_rows;  // padded to a multiple of the register block
+  bool first_block;
+  const float* packed;      // [rows / MR][D][MR], scaled
+  const int64_t* target;    // rows
+  const float *lse_max, *lse_log;           // padded_rows (backward)
+  const float *grad_p, *grad_all, *grad_target;  // padded_rows: dlogit = grad_p * p - grad_all - grad_target * [v = target]
+  // results shared by the threads, each writing its own words or rows
+  float* target_logit;  // rows (forward)
+  float *grad_table, *grad_bias;
+};
+
+// One thread's share and its private memory.
+struct Slice {
+  int64_t first_word, last_word;
+  // forward: running statistics of every row of the block
+  float *row_max, *row_sum, *row_total;  // rows; rows x lanes; rows x lanes (label smoothing)
+  // backward
+  float* grad_hidden;             // packed sums of gradient * word, every row of the block
+  double *grad_tau, *grad_b;      // G
+  // tiles
+  float *words_t, *words_p, *grad_words_t, *bias, *grad_bias;
+  float *logits, *inner_grad, *stored;
+};
+
+struct Isa {
+  const char* name;
+  int lanes, row_block, word_block, row_multiple;
+  void (*forward)(const Job&, const Slice&);
+  void (*backward)(const Job&, const Slice&);
+};
+
+// How wide the rows of `grad_hidden` are for a group of K numbers: a power of two, or whole vectors.
+inline int padded_group(int group_width, int lanes) {
+  if (group_width >= lanes) return (group_width + lanes - 1) / lanes * lanes;
+  int wide = 1;
+  while (wide < group_width) wide *= 2;
+  return wide;
+}
+
+}  // namespace seqstate

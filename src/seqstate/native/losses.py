@@ -1,0 +1,189 @@
+"""The fused losses as differentiable functions of torch tensors.
+
+Two passes: forward keeps each row's log-sum-exp, backward recomputes the scores tile by tile. Rows whose
+target is IGNORE, and rows whose loss receives no gradient, cost nothing and may hold anything, even NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seqstate import native
+from seqstate.core.model import IGNORE
+from seqstate.native import tiles
+
+KINDS = {"inner": 0, "sigmoid": 1, "clamped": 2, "rational": 3}
+THREAD_WORK = 1 << 22  # rows x words x width that are worth another thread
+
+
+class Options(NamedTuple):
+    """What is not a tensor."""
+
+    kind: str
+    label_smoothing: float
+    z_loss: float
+
+
+def cross_entropy_inner(
+    hidden: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " R"],
+    *,
+    scale: float = 1.0,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Float[Tensor, " R"]:
+    """Loss of each row in nats under softmax(scale <h, w> + bias); 0 where the target is IGNORE.
+
+    label_smoothing: share of the target's probability spread over all words. z_loss: weight of the squared
+    log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1.
+    """
+    options = Options("inner", *_checked(label_smoothing, z_loss))
+    if native.worth(hidden.shape[0], *words.shape, hidden, words, bias):
+        sharpness = torch.tensor([scale])
+        return _Fused.apply(hidden, words, bias, None, sharpness, None, targets, options)[0]
+    return _torch_nll(hidden, words, bias, None, torch.tensor([scale]), None, targets, options)
+
+
+def cross_entropy_multi_hamming(
+    hidden: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    tau: Float[Tensor, " G"],
+    a: Float[Tensor, " G"],
+    b: Float[Tensor, " G"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " R"],
+    *,
+    activation: str = "sigmoid",
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Float[Tensor, " R"]:
+    """Loss of each row in nats under softmax(bias - sum_g tau_g sigma(-(a_g <h_g, w_g> + b_g))).
+
+    activation: sigmoid, clamped or rational. The rest as in `cross_entropy_inner`.
+    """
+    if activation not in tiles.ACTIVATIONS:
+        raise ValueError(f"activation={activation!r}; there are {', '.join(tiles.ACTIVATIONS)}")
+    if hidden.shape[1] % tau.shape[0]:
+        raise ValueError(f"{tau.shape[0]} groups do not divide a width of {hidden.shape[1]}")
+    options = Options(activation, *_checked(label_smoothing, z_loss))
+    tensors = (hidden, words, bias, tau, a, b)
+    if native.worth(hidden.shape[0], *words.shape, *tensors):
+        return _Fused.apply(*tensors, targets, options)[0]
+    return _torch_nll(*tensors, targets, options)
+
+
+def workspace_bytes(
+    rows: int, words: int, width: int, groups: int, *, kind: str, threads: int, backward: bool
+) -> int:
+    """Bytes of working memory of one call of the kernel, all threads together."""
+    return native.extension().workspace(
+        native.isa(), threads, KINDS[kind], rows, words, width, groups, 0.0, backward
+    )
+
+
+def _checked(label_smoothing: float, z_loss: float) -> tuple[float, float]:
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing={label_smoothing}, but it is a share between 0 and 1")
+    return float(label_smoothing), float(z_loss)
+
+
+def _torch_nll(hidden, words, bias, tau, a, b, targets, options: Options) -> Tensor:
+    if options.kind == "inner":
+        scale = float(a)
+        logits_of = lambda rows: tiles.inner_logits(rows, words, bias, scale)  # noqa: E731
+    else:
+        logits_of = lambda rows: tiles.multi_hamming_logits(  # noqa: E731
+            rows, words, tau, a, b, bias, options.kind
+        )
+    extras = {"label_smoothing": options.label_smoothing, "z_loss": options.z_loss}
+    return tiles.nll(logits_of, hidden, targets, words.shape[0], **extras)
+
+
+class _Fused(torch.autograd.Function):
+    """The kernel's two passes. Order of the inputs: hidden, words, bias, tau, a, b, targets, options."""
+
+    @staticmethod
+    def forward(hidden, words, bias, tau, a, b, targets, options):
+        tensors = [_plain(t) for t in (hidden, words, bias, tau, a, b)]
+        wanted = targets.to(torch.int64).contiguous()
+        out = torch.empty(3, hidden.shape[0])
+        status = native.extension().forward(
+            *_call(tensors, wanted, options), *(row.data_ptr() for row in out)
+        )
+        if status < 0:
+            row = -1 - status
+            raise IndexError(
+                f"target {int(wanted[row])} of row {row} is outside the vocabulary 0..{words.shape[0] - 1} "
+                f"(ignored targets are {IGNORE})"
+            )
+        return out[0], out[1:]
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors, targets, options = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*tensors, targets, output[1])
+        ctx.options = options
+
+    @staticmethod
+    def backward(ctx, grad_nll, _):
+        *tensors, targets, lse = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:6]
+        if torch.is_grad_enabled():
+            return (
+                *_differentiable_gradients(tensors, targets, ctx.options, needed, grad_nll),
+                None,
+                None,
+            )
+        # copies made here must outlive the call, which sees addresses only
+        plain, upstream = [_plain(t) for t in tensors], _plain(grad_nll)
+        wanted = targets.to(torch.int64).contiguous()
+        grads = [
+            torch.empty_like(t) if need else None for t, need in zip(plain, needed, strict=True)
+        ]
+        native.extension().backward(
+            *_call(plain, wanted, ctx.options),
+            upstream.data_ptr(),
+            *(row.data_ptr() for row in lse),
+            *(0 if grad is None else grad.data_ptr() for grad in grads),
+        )
+        return *grads, None, None
+
+
+def _plain(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().contiguous()
+
+
+def _call(tensors: list[Tensor | None], targets: Tensor, options: Options) -> tuple[Any, ...]:
+    hidden, words, _, tau, *_ = tensors
+    groups = 1 if tau is None else tau.shape[0]
+    work = hidden.shape[0] * words.numel()
+    threads = max(1, min(torch.get_num_threads(), work // THREAD_WORK))
+    return (
+        native.isa(),
+        threads,
+        KINDS[options.kind],
+        hidden.shape[0],
+        words.shape[0],
+        hidden.shape[1],
+        groups,
+        *(0 if t is None else t.data_ptr() for t in tensors),
+        targets.data_ptr(),
+        IGNORE,
+        options.label_smoothing,
+        options.z_loss,
+    )
+
+
+def _differentiable_gradients(tensors, targets, options, needed, grad_nll) -> list[Tensor | None]:
+    """The same gradients through torch, so that they can be differentiated again."""
+    loss = _torch_nll(*tensors, targets, options)
+    wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
+    found = iter(torch.autograd.grad(loss, wanted, grad_nll, create_graph=True))
+    return [next(found) if need else None for need in needed]

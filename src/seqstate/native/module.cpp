@@ -1,0 +1,146 @@
+// The Python side of the driver: addresses and sizes in, nothing copied, the interpreter lock released.
+//
+// Callers pass addresses of contiguous float32 (and int64) memory that outlives the call, and 0 for
+// "absent". Sizes are checked by the Python wrapper, not here.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "driver.h"
+
+namespace {
+
+using seqstate::Isa;
+
+constexpr int kMostIsas = 4;
+const Isa* isas[kMostIsas];
+int isa_count = 0;
+
+template <class T>
+T* pointer(unsigned long long address) {
+  return reinterpret_cast<T*>(static_cast<uintptr_t>(address));
+}
+
+const Isa* chosen(int index) {
+  if (index >= 0 && index < isa_count) return isas[index];
+  PyErr_Format(PyExc_ValueError, "no instruction set number %d on this machine", index);
+  return nullptr;
+}
+
+// The arguments common to both passes, in this order.
+struct Call {
+  int isa, threads;
+  seqstate::Problem problem;
+  unsigned long long hidden, table, bias, tau, a, b, targets;
+  long long rows, words, ignore;
+
+  void finish() {
+    problem.rows = rows;
+    problem.words = words;
+    problem.ignore = ignore;
+    problem.hidden = pointer<const float>(hidden);
+    problem.table = pointer<const float>(table);
+    problem.bias = pointer<const float>(bias);
+    problem.tau = pointer<const float>(tau);
+    problem.a = pointer<const float>(a);
+    problem.b = pointer<const float>(b);
+    problem.targets = pointer<const int64_t>(targets);
+  }
+};
+
+#define CALL_FORMAT "iiiLLiiKKKKKKKLdd"
+#define CALL_FIELDS(c)                                                                              \
+  &c.isa, &c.threads, &c.problem.kind, &c.rows, &c.words, &c.problem.width, &c.problem.groups,      \
+      &c.hidden, &c.table, &c.bias, &c.tau, &c.a, &c.b, &c.targets, &c.ignore, &c.problem.smoothing, \
+      &c.problem.z_loss
+
+PyObject* result(int64_t status) {
+  if (status == 1) return PyErr_NoMemory();
+  return PyLong_FromLongLong(status);
+}
+
+PyObject* forward(PyObject*, PyObject* args) {
+  Call call{};
+  unsigned long long nll, lse_max, lse_log;
+  if (!PyArg_ParseTuple(args, CALL_FORMAT "KKK", CALL_FIELDS(call), &nll, &lse_max, &lse_log)) return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  const seqstate::Forward out{pointer<float>(nll), pointer<float>(lse_max), pointer<float>(lse_log)};
+  int64_t status;
+  Py_BEGIN_ALLOW_THREADS
+  status = seqstate::forward(call.problem, *isa, call.threads, out);
+  Py_END_ALLOW_THREADS
+  return result(status);
+}
+
+PyObject* backward(PyObject*, PyObject* args) {
+  Call call{};
+  unsigned long long grad, lse_max, lse_log, to[6];
+  if (!PyArg_ParseTuple(args, CALL_FORMAT "KKKKKKKKK", CALL_FIELDS(call), &grad, &lse_max, &lse_log, &to[0],
+                        &to[1], &to[2], &to[3], &to[4], &to[5]))
+    return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  const seqstate::Backward out{pointer<const float>(grad), pointer<const float>(lse_max),
+                               pointer<const float>(lse_log), pointer<float>(to[0]), pointer<float>(to[1]),
+                               pointer<float>(to[2]), pointer<float>(to[3]), pointer<float>(to[4]),
+                               pointer<float>(to[5])};
+  int64_t status;
+  Py_BEGIN_ALLOW_THREADS
+  status = seqstate::backward(call.problem, *isa, call.threads, out);
+  Py_END_ALLOW_THREADS
+  return result(status);
+}
+
+PyObject* workspace(PyObject*, PyObject* args) {
+  int index, threads, backward;
+  long long rows, words;
+  seqstate::Problem problem{};
+  if (!PyArg_ParseTuple(args, "iiiLLiidp", &index, &threads, &problem.kind, &rows, &words, &problem.width,
+                        &problem.groups, &problem.smoothing, &backward))
+    return nullptr;
+  const Isa* isa = chosen(index);
+  if (!isa) return nullptr;
+  problem.rows = rows;
+  problem.words = words;
+  return PyLong_FromLongLong(seqstate::workspace_bytes(problem, *isa, threads, backward != 0));
+}
+
+PyObject* names(PyObject*, PyObject*) {
+  PyObject* list = PyList_New(isa_count);
+  for (int i = 0; list && i < isa_count; ++i) {
+    PyObject* name = PyUnicode_FromString(isas[i]->name);
+    if (!name || PyList_SetItem(list, i, name) < 0) {
+      Py_DECREF(list);
+      return nullptr;
+    }
+  }
+  return list;
+}
+
+PyObject* poison(PyObject*, PyObject* on) {
+  const int wanted = PyObject_IsTrue(on);
+  if (wanted < 0) return nullptr;
+  seqstate::poison = wanted != 0;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"forward", forward, METH_VARARGS, "Losses and log-sum-exps; 0, or -1 - row of a target out of range."},
+    {"backward", backward, METH_VARARGS, "Gradients of everything whose address is not 0."},
+    {"workspace", workspace, METH_VARARGS, "Bytes of working memory of one call."},
+    {"isas", names, METH_NOARGS, "Instruction sets this machine can run, best first."},
+    {"poison", poison, METH_O, "For tests: fill working memory with NaN first."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_fused", "Fused cross-entropies.", -1, methods, nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__fused() {
+  isa_count = seqstate::available_isas(isas, kMostIsas);
+  return PyModule_Create(&definition);
+}

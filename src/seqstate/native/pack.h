@@ -1,0 +1,86 @@
+// Words of a tile in the two orders the products want, and their gradient back into the table.
+#pragma once
+
+// words_t[word / NB][d][word % NB]; absent words are zeros
+static void pack_transposed(const Job& job, const Slice& s, int64_t first, int count, int word_blocks) {
+  const int D = job.width;
+  for (int vb = 0; vb < word_blocks; ++vb)
+    for (int j = 0; j < NB; j += L) {
+      float* out = s.words_t + (int64_t)vb * D * NB + j;
+      const int present = count - (vb * NB + j);
+      const float* from = job.table + (first + vb * NB + j) * D;
+      int d = 0;
+      if (present >= L)
+        for (; d + L <= D; d += L) {
+          F block[L];
+          for (int i = 0; i < L; ++i) block[i] = load(from + (int64_t)i * D + d);
+          transpose(block);
+          for (int i = 0; i < L; ++i) store(out + (int64_t)(d + i) * NB, block[i]);
+        }
+      for (; d < D; ++d)
+        for (int i = 0; i < L; ++i) out[(int64_t)d * NB + i] = i < present ? from[(int64_t)i * D + d] : 0.0f;
+    }
+}
+
+// words_p: per group and slot, [word][lane]; or, Q words to a vector, lane = dimension * Q + word % Q
+static void pack_slots(const Job& job, const Slice& s, int64_t first, int count, int word_blocks) {
+  const int D = job.width, K = job.group_width, wide = padded_group(K, L), tile = job.tile_words;
+  const int words = word_blocks * NB;
+  for (int g = 0; g < job.groups; ++g) {
+    float* out = s.words_p + (int64_t)g * wide * tile;
+    if (wide < L) {
+      const int shared = L / wide;
+      for (int v = 0; v < words; v += shared) {
+        const float* from = s.words_t + ((int64_t)(v / NB) * D + g * K) * NB + v % NB;
+        for (int k = 0; k < K; ++k) memcpy(out + k * shared, from + (int64_t)k * NB, shared * sizeof(float));
+        for (int k = K * shared; k < L; ++k) out[k] = 0.0f;
+        out += L;
+      }
+      continue;
+    }
+    for (int k0 = 0; k0 < wide; k0 += L, out += (int64_t)tile * L) {
+      const int real = K - k0 < L ? K - k0 : L;
+      for (int v = 0; v < words; ++v) {
+        const float* from = job.table + (first + v) * D + g * K + k0;
+        if (v < count && real == L)
+          store(out + (int64_t)v * L, load(from));
+        else
+          for (int k = 0; k < L; ++k) out[(int64_t)v * L + k] = v < count && k < real ? from[k] : 0.0f;
+      }
+    }
+  }
+}
+
+static void pack_bias(const Job& job, const Slice& s, int64_t first, int count, int word_blocks) {
+  const float log2_e = 1.44269504088896f;
+  for (int v = 0; v < word_blocks * NB; ++v)
+    s.bias[v] = v >= count ? -INFINITY : job.bias ? job.bias[first + v] * log2_e : 0.0f;
+}
+
+// The gradient of the tile's words, scaled, into the table's gradient (added to it after the first block).
+static void unpack_word_gradients(const Job& job, const Slice& s, int64_t first, int count, int word_blocks) {
+  const int D = job.width;
+  for (int vb = 0; vb < word_blocks; ++vb)
+    for (int j = 0; j < NB; j += L) {
+      const float* from = s.grad_words_t + (int64_t)vb * D * NB + j;
+      const int present = count - (vb * NB + j);
+      float* out = job.grad_table + (first + vb * NB + j) * D;
+      int d = 0;
+      if (present >= L)
+        for (; d + L <= D; d += L) {
+          F block[L], scale = load(job.word_scale + d);
+          for (int i = 0; i < L; ++i) block[i] = load(from + (int64_t)(d + i) * NB);
+          transpose(block);
+          for (int i = 0; i < L; ++i) {
+            float* to = out + (int64_t)i * D + d;
+            store(to, job.first_block ? mul(scale, block[i]) : fma(scale, block[i], load(to)));
+          }
+        }
+      for (; d < D; ++d)
+        for (int i = 0; i < L && i < present; ++i) {
+          float value = job.word_scale[d] * from[(int64_t)d * NB + i];
+          float* to = out + (int64_t)i * D + d;
+          *to = job.first_block ? value : *to + value;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+"""The fused losses in plain torch: slow twins, second derivatives, and the path without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from seqstate.core.energy import TILE, tiled_nll
+from seqstate.core.model import IGNORE
+
+CLAMP = 30.0
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    return torch.sigmoid(x.clamp(-CLAMP, CLAMP))
+
+
+def _clamped(x: Tensor) -> Tensor:
+    return (x / 4 + 0.5).clamp(0, 1)
+
+
+def _rational(x: Tensor) -> Tensor:
+    x = x.clamp(-CLAMP, CLAMP)
+    return (1 + x / (2 + x.abs())) / 2
+
+
+ACTIVATIONS = {"sigmoid": _sigmoid, "clamped": _clamped, "rational": _rational}
+
+
+def inner_logits(
+    rows: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"] | None,
+    scale: float,
+) -> Float[Tensor, "R V"]:
+    """scale <h, w> + bias."""
+    logits = scale * (rows @ words.T)
+    return logits if bias is None else logits + bias
+
+
+def multi_hamming_logits(
+    rows: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    tau: Float[Tensor, " G"],
+    a: Float[Tensor, " G"],
+    b: Float[Tensor, " G"],
+    bias: Float[Tensor, " V"] | None,
+    activation: str,
+) -> Float[Tensor, "R V"]:
+    """bias - sum_g tau_g sigma(-(a_g <h_g, w_g> + b_g))."""
+    groups, squash = tau.shape[0], ACTIVATIONS[activation]
+    logits = torch.zeros(()).to(rows) if bias is None else bias
+    features = zip(rows.chunk(groups, -1), words.chunk(groups, -1), tau, a, b, strict=True)
+    for rows_g, words_g, tau_g, a_g, b_g in features:
+        logits = logits - tau_g * squash(-(a_g * (rows_g @ words_g.T) + b_g))
+    return logits
+
+
+def nll(
+    logits_of: Callable[[Tensor], Tensor],
+    hidden: Float[Tensor, "R D"],
+    targets: Int[Tensor, " R"],
+    vocab_size: int,
+    *,
+    label_smoothing: float,
+    z_loss: float,
+) -> Float[Tensor, " R"]:
+    """Cross-entropy per row in tiles of rows recomputed going back, with the two regularisers."""
+    if not label_smoothing and not z_loss:
+        return tiled_nll(logits_of, hidden, targets, vocab_size)
+
+    def tile_nll(rows: Tensor, wanted: Tensor) -> Tensor:
+        logits = logits_of(rows).to(torch.promote_types(rows.dtype, torch.float32))
+        loss = F.cross_entropy(
+            logits, wanted, reduction="none", ignore_index=IGNORE, label_smoothing=label_smoothing
+        )
+        return loss + z_loss * logits.logsumexp(-1).square() * (wanted != IGNORE)
+
+    tile = max(1, TILE // vocab_size)
+    parts = zip(hidden.split(tile), targets.split(tile), strict=True)
+    return torch.cat([checkpoint(tile_nll, *part, use_reentrant=False) for part in parts])

@@ -1,0 +1,108 @@
+"""Random problems for the fused losses, and their comparison with the twin written out in float64."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from reference import fused as slow
+
+from seqstate import native
+from seqstate.core.model import IGNORE
+from seqstate.native import losses
+
+KINDS = ("inner", "sigmoid", "clamped", "rational")
+NAMES = ("hidden", "words", "bias", "tau", "a", "b")
+
+
+@dataclass
+class Problem:
+    """Inputs of one loss, in float32 and needing gradients."""
+
+    kind: str
+    inputs: list[torch.Tensor]
+    targets: torch.Tensor
+    upstream: torch.Tensor
+    smoothing: float = 0.0
+    z_loss: float = 0.0
+    scale: float = 0.75
+
+    def losses(self) -> torch.Tensor:
+        hidden, words, bias, *scalars = self.inputs
+        extras = {"label_smoothing": self.smoothing, "z_loss": self.z_loss}
+        if self.kind == "inner":
+            return losses.cross_entropy_inner(
+                hidden, words, bias, self.targets, scale=self.scale, **extras
+            )
+        return losses.cross_entropy_multi_hamming(
+            hidden, words, *scalars, bias, self.targets, activation=self.kind, **extras
+        )
+
+    def run(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        given = self.losses()
+        names = NAMES[:3] if self.kind == "inner" else NAMES
+        return given.detach(), dict(
+            zip(
+                names,
+                torch.autograd.grad(given, self.inputs[: len(names)], self.upstream),
+                strict=True,
+            )
+        )
+
+
+def problem(kind, rows, vocab, groups, width_of_group, *, size=1.0, seed=0, ignored=True, **extras):
+    """Entries are multiples of 1/64, so that an argument near a kink lies on the same side in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    width = groups * width_of_group
+
+    def draw(*shape):
+        return (size * 64 * torch.randn(*shape, generator=generator)).round() / 64
+
+    def positive(*shape):
+        return torch.randint(1, 9, shape, generator=generator) / 4
+
+    inputs = [draw(rows, width), draw(vocab, width), draw(vocab)]
+    inputs += [positive(groups), positive(groups), draw(groups)]
+    targets = torch.randint(vocab, (rows,), generator=generator)
+    if ignored:
+        targets[1::4] = IGNORE
+    upstream = torch.randn(rows, generator=generator)
+    return Problem(kind, [x.requires_grad_() for x in inputs], targets, upstream, **extras)
+
+
+def check(given: Problem, tolerance: float = 1e-5) -> None:
+    """Losses and every gradient within `tolerance` of the twin, relative to the size of their terms."""
+    found, gradients = given.run()
+    wanted, twins = slow.loss_and_gradients(
+        [x.detach().double() for x in given.inputs],
+        given.targets,
+        given.upstream.double(),
+        kind=given.kind,
+        scale=given.scale,
+        smoothing=given.smoothing,
+        z_loss=given.z_loss,
+    )
+    error = (found - wanted).abs() / wanted.abs().clamp(min=1)
+    assert error.max() <= tolerance, f"losses are off by {error.max():.1e}"
+    for name, gradient in gradients.items():
+        twin, size = twins[name]
+        error = (gradient - twin).abs().max() / size.clamp(min=1e-30)
+        assert error <= tolerance, f"gradient of {name} is off by {error:.1e} of its terms"
+
+
+@contextmanager
+def threads(count: int):
+    """As many threads as asked, however small the problem."""
+    before, work = torch.get_num_threads(), losses.THREAD_WORK
+    torch.set_num_threads(count)
+    losses.THREAD_WORK = 1
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        losses.THREAD_WORK = work
+
+
+def isas() -> tuple[str, ...]:
+    return native.isa_names()

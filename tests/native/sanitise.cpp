@@ -1,0 +1,176 @@
+// The kernels under the compiler's sanitisers, against loops in double precision. Run by `make sanitise`.
+//
+// Buffers are exactly as long as the sizes say, so that a read or write beyond them is caught; working
+// memory starts as NaN, so that a number read before it is written shows.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "driver.h"
+
+namespace {
+
+using Floats = std::vector<float>;
+
+struct Case {
+  int kind;
+  int64_t rows, words;
+  int groups, group_width, threads;
+  double smoothing, z_loss;
+};
+
+struct Data {
+  Floats hidden, table, bias, tau, a, b, grad;
+  std::vector<int64_t> targets;
+};
+
+Data draw(const Case& c, std::mt19937& random) {
+  std::normal_distribution<float> normal;
+  auto floats = [&](int64_t count, bool positive) {
+    Floats out(count);
+    for (float& x : out) x = positive ? 0.25f + std::fabs(normal(random)) : normal(random);
+    return out;
+  };
+  const int64_t width = (int64_t)c.groups * c.group_width;
+  Data d{floats(c.rows * width, false), floats(c.words * width, false), floats(c.words, false),
+         floats(c.groups, true),        floats(c.groups, true),         floats(c.groups, false),
+         floats(c.rows, false),         {}};
+  for (int64_t r = 0; r < c.rows; ++r)
+    d.targets.push_back(r % 5 == 4 ? -100 : (int64_t)(random() % c.words));
+  return d;
+}
+
+void squash(int kind, double x, double* value, double* slope) {
+  const double kept = std::clamp(x, -30.0, 30.0);
+  const double inside = std::fabs(x) <= 30 ? 1 : 0;
+  if (kind == seqstate::kSigmoid) {
+    *value = 1 / (1 + std::exp(-kept));
+    *slope = inside * *value * (1 - *value);
+  } else if (kind == seqstate::kClampedLinear) {
+    *value = std::clamp(x / 4 + 0.5, 0.0, 1.0);
+    *slope = std::fabs(x) <= 2 ? 0.25 : 0;
+  } else {
+    *value = (1 + kept / (2 + std::fabs(kept))) / 2;
+    *slope = inside / ((2 + std::fabs(kept)) * (2 + std::fabs(kept)));
+  }
+}
+
+struct Twin {
+  std::vector<double> nll, hidden, table, bias, tau, a, b;
+};
+
+Twin twin(const Case& c, const Data& d) {
+  const int K = c.group_width, G = c.groups, D = K * G;
+  Twin t{std::vector<double>(c.rows), std::vector<double>(c.rows * D), std::vector<double>(c.words * D),
+         std::vector<double>(c.words), std::vector<double>(G), std::vector<double>(G), std::vector<double>(G)};
+  const bool inner = c.kind == seqstate::kInner;
+  std::vector<double> logit(c.words), dot(c.words * G), miss(c.words * G), slope(c.words * G);
+  for (int64_t r = 0; r < c.rows; ++r) {
+    if (d.targets[r] < 0) continue;
+    double most = -INFINITY, sum = 0;
+    for (int64_t v = 0; v < c.words; ++v) {
+      logit[v] = d.bias[v];
+      for (int g = 0; g < G; ++g) {
+        double& product = dot[v * G + g];
+        product = 0;
+        for (int k = g * K; k < (g + 1) * K; ++k) product += (double)d.hidden[r * D + k] * d.table[v * D + k];
+        if (inner) {
+          logit[v] += d.a[0] * product;
+        } else {
+          squash(c.kind, -(d.a[g] * product + d.b[g]), &miss[v * G + g], &slope[v * G + g]);
+          logit[v] -= d.tau[g] * miss[v * G + g];
+        }
+      }
+      most = std::max(most, logit[v]);
+    }
+    for (double x : logit) sum += std::exp(x - most);
+    const double lse = most + std::log(sum);
+    t.nll[r] = c.z_loss * lse * lse;
+    for (int64_t v = 0; v < c.words; ++v) {
+      const double wanted = c.smoothing / c.words + (v == d.targets[r] ? 1 - c.smoothing : 0);
+      t.nll[r] += wanted * (lse - logit[v]);
+      const double by = d.grad[r] * ((1 + 2 * c.z_loss * lse) * std::exp(logit[v] - lse) - wanted);
+      t.bias[v] += by;
+      for (int g = 0; g < G; ++g) {
+        const int64_t at = v * G + g;
+        const double of_inner = inner ? by : by * d.tau[g] * slope[at];
+        if (!inner) t.tau[g] -= by * miss[at];
+        t.a[g] += of_inner * dot[at];
+        t.b[g] += of_inner;
+        for (int k = g * K; k < (g + 1) * K; ++k) {
+          t.hidden[r * D + k] += of_inner * d.a[inner ? 0 : g] * d.table[v * D + k];
+          t.table[v * D + k] += of_inner * d.a[inner ? 0 : g] * d.hidden[r * D + k];
+        }
+      }
+    }
+  }
+  return t;
+}
+
+double distance(const Floats& found, const std::vector<double>& wanted) {
+  double most = 1, error = 0;
+  for (double x : wanted) most = std::max(most, std::fabs(x));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const double off = std::fabs(found[i] - wanted[i]);
+    error = off >= error ? off : error;
+    if (std::isnan(off)) return off;
+  }
+  return error / most;
+}
+
+bool holds(const seqstate::Isa& isa, const Case& c, std::mt19937& random) {
+  const Data d = draw(c, random);
+  const Twin t = twin(c, d);
+  const int D = c.groups * c.group_width;
+  const bool inner = c.kind == seqstate::kInner;
+  const seqstate::Problem p{c.kind,        c.rows,          c.words,     D,
+                            inner ? 1 : c.groups, d.hidden.data(), d.table.data(), d.bias.data(),
+                            d.tau.data(),  d.a.data(),      d.b.data(),  d.targets.data(),
+                            -100,          c.smoothing,     c.z_loss};
+  Floats nll(c.rows), most(c.rows), rest(c.rows);
+  Floats hidden(c.rows * D), table(c.words * D), bias(c.words), tau(c.groups), a(c.groups), b(c.groups);
+  if (seqstate::forward(p, isa, c.threads, {nll.data(), most.data(), rest.data()}) != 0) return false;
+  const seqstate::Backward out{d.grad.data(), most.data(), rest.data(), hidden.data(), table.data(),
+                               bias.data(),   tau.data(),  a.data(),    b.data()};
+  if (seqstate::backward(p, isa, c.threads, out) != 0) return false;
+  std::vector<double> errors{distance(nll, t.nll), distance(hidden, t.hidden), distance(table, t.table),
+                             distance(bias, t.bias)};
+  if (!inner) {
+    errors.push_back(distance(tau, t.tau));
+    errors.push_back(distance(a, t.a));
+    errors.push_back(distance(b, t.b));
+  }
+  for (double error : errors)
+    if (!(error < 1e-4)) {
+      std::printf("%s kind %d R %lld V %lld G %d K %d threads %d: off by %g\n", isa.name, c.kind,
+                  (long long)c.rows, (long long)c.words, c.groups, c.group_width, c.threads, error);
+      return false;
+    }
+  return true;
+}
+
+}  // namespace
+
+int main() {
+  seqstate::poison = true;
+  const seqstate::Isa* isas[4];
+  const int count = seqstate::available_isas(isas, 4);
+  const int shapes[][4] = {{1, 1, 1, 1},  {1, 300, 2, 3},  {13, 1, 4, 2},  {61, 129, 8, 8}, {50, 97, 16, 1},
+                           {97, 70, 3, 5}, {31, 200, 1, 64}, {20, 65, 2, 17}, {110, 140, 4, 4}, {7, 33, 5, 33}};
+  std::mt19937 random(1);
+  int done = 0, failed = 0;
+  for (int i = 0; i < count; ++i)
+    for (int kind = 0; kind <= seqstate::kRational; ++kind)
+      for (const auto& s : shapes)
+        for (int threads = 1; threads <= 3; threads += 2)
+          for (double smoothing : {0.0, 0.1}) {
+            const Case c{kind, s[0], s[1], s[2], s[3], threads, smoothing, smoothing / 10};
+            failed += !holds(*isas[i], c, random);
+            ++done;
+          }
+  std::printf("%d problems on %d instruction sets, %d failed\n", done, count, failed);
+  return failed != 0;
+}
