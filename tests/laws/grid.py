@@ -25,11 +25,23 @@ STATE_OPTIONS = [
     'attention(layers=2, window=4, positions="alibi", heads=2)',
     'attention(layers=1, window=5, positions="learned")',
     "grouped_attention(layers=2, kv_heads=2, window=3)",
+    'hard_attention(layers=2, mode="sample(draws=2)", window=4)',
+    'hard_attention(layers=2, mode="top_k(k=3)", energy="multi_hamming(groups=2)")',
+    'hard_attention(layers=2, mode="sparsemax", positions="alibi", heads=2)',
+    'hard_attention(layers=2, mode="entmax", heads=2)',
     'attention(layers=2, energy="multi_hamming(groups=2)", positions="none")',
 ]
 ENERGY_OPTIONS = [
     "multi_hamming(groups=4, tau=2.0, a=3.0)",
     "multi_hamming(groups=16)",
+    "multi_hamming(activation='clamped')",
+    "multi_hamming(activation='rational')",
+    "hamming(distance='exponential')",
+    "hamming(distance='clipped')",
+    "hamming(distance='squashed', tau=4.0)",
+    "soft_bits(form='both')",
+    "soft_bits(form='residual', bits=7)",
+    "soft_minimum(temperature=0.1)",
 ]
 
 

@@ -8,8 +8,8 @@ ReLU rather than SwiGLU or GELU because it was both faster and better on charact
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -21,6 +21,7 @@ from seqstate.core import registry
 from seqstate.core.energy import Energy
 from seqstate.core.spec import Spec, parse
 from seqstate.states import _attention_cache as cache
+from seqstate.states._attention_picks import Picker, gumbel
 from seqstate.states._attention_positions import normalise, rotate
 
 
@@ -74,9 +75,6 @@ class Place:
     causal: bool  # the plain triangle is all the bias there is, and is not stored
     read: Int[Tensor, " B"]  # tokens read before
     seed: Int[Tensor, " B"] | None  # of sampled graphs
-
-
-Picker = Callable[[Tensor, int, Place], Tensor]  # scores [B, H, T, S], layer, place -> weights
 
 
 class Layer(nn.Module):
@@ -155,7 +153,12 @@ class Layer(nn.Module):
             scores = scores.masked_fill(ahead, -torch.inf)
         elif place.bias is not None:
             scores = scores + place.bias
-        return scores.softmax(-1) if self.picker is None else self.picker(scores, self.index, place)
+        if self.picker is None:
+            return scores.softmax(-1)
+        return self.picker(scores, partial(self._noise, scores, place))
+
+    def _noise(self, scores: Tensor, place: Place, draw: int) -> Tensor:
+        return gumbel(scores, place.seed, place.read, layer=self.index, draw=draw)
 
     def _per_query_head(self, kept: Float[Tensor, "B S Hkv K"]) -> Float[Tensor, "B H S K"]:
         return kept.transpose(1, 2).repeat_interleave(self.shape.heads // self.shape.kv_heads, 1)

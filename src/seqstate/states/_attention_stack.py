@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from seqstate.core.model import HasGraph, HasLengths, StateModel
 from seqstate.core.state import State
 from seqstate.states import _attention_cache as cache
-from seqstate.states._attention_layer import Layer, Picker, Place, Shape
+from seqstate.states._attention_layer import Layer, Place, Shape
+from seqstate.states._attention_picks import Picker
 from seqstate.states._attention_positions import Positions
 
 PIECE = 256  # tokens read at once under a window: memory grows with the window, not with the text
@@ -20,13 +21,15 @@ PIECE = 256  # tokens read at once under a window: memory grows with the window,
 class AttentionStack(StateModel, HasGraph, HasLengths):
     """Abstract: a part chooses the shape, the positions and how scores become edges.
 
-    State: `keys` and `values`, a tuple over layers of [B, S, Hkv, K] with the newest token last
-    (S <= window - 1), and `read` [B], the tokens each row has read.
+    picker: from scores to edge weights (None: softmax).
+    State: `keys` and `values`, each a tuple over layers of [B, S, Hkv, K] with the newest token last
+    (S <= window - 1); `read` [B], the tokens each row has read; `seed` [B] where graphs are drawn.
     """
 
     def __init__(self, shape: Shape, positions: str, picker: Picker | None = None) -> None:
         super().__init__()
         self.width, self.shape = shape.width, shape
+        self.drawn = picker is not None and picker.drawn
         self.positions = Positions(positions, shape.heads, shape.head_width, shape.window)
         self.layers = nn.ModuleList(Layer(shape, i, picker) for i in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width, bias=False)
@@ -36,7 +39,10 @@ class AttentionStack(StateModel, HasGraph, HasLengths):
         empty = weight.new_zeros(batch_size, 0, self.shape.kv_heads, self.shape.head_width)
         per_layer = tuple(empty for _ in self.layers)
         read = torch.zeros(batch_size, dtype=torch.int64, device=weight.device)
-        return {"keys": per_layer, "values": per_layer, "read": read}
+        state = {"keys": per_layer, "values": per_layer, "read": read}
+        if self.drawn:
+            state["seed"] = torch.randint_like(read, 1 << 31) if self.training else read.clone()
+        return state
 
     def forward(
         self,
