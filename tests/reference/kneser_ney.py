@@ -19,6 +19,7 @@ class SlowKneserNey:
                     if end - n + 1 >= 0:
                         self.raw[n][tuple(text[end - n + 1 : end + 1])] += 1
         self.adjusted = [self._adjust(n, boundary) for n in range(order + 1)]
+        self.last = self._last(documents, boundary)
         self.discounts = [self._discounts(n) for n in range(order + 1)]
         thresholds = [prune[min(n, len(prune)) - 1] if n and prune else 0 for n in range(order + 1)]
         self.kept = [
@@ -39,14 +40,25 @@ class SlowKneserNey:
         opens = {g for g in self.raw[n] if g[0] == boundary and n > 1}
         return {g: c if g in opens else len(seen_before[g]) for g, c in self.raw[n].items()}
 
+    def _last(self, documents, boundary):
+        """The longest n-gram that lmplz sorts last: words by first appearance, compared from the right."""
+        seen = dict.fromkeys(word for document in documents for word in document)
+        rank = {boundary: -1} | {word: i for i, word in enumerate(seen)}
+        grams = [g for n in (1, self.order) for g in self.raw[n]]
+        grams += [g for n in range(2, self.order) for g in self.raw[n] if g[0] == boundary]
+        return max(grams, key=lambda gram: [rank[word] for word in reversed(gram)])
+
     def _discounts(self, n):
         counts = Counter(self.adjusted[n].values())
+        if 0 < n < self.order and n <= len(self.last):
+            counts[self.adjusted[n][self.last[-n:]]] -= 1
+            counts[self.raw[n][self.last[-n:]]] += 1
         fallback = (0.0, *self.fallback)
         if not (counts[1] and counts[2] and counts[3]):
             return fallback
         y = counts[1] / (counts[1] + 2 * counts[2])
         found = [j - (j + 1) * y * counts[j + 1] / counts[j] for j in (1, 2, 3)]
-        return (0.0, *found) if all(0 < d <= j for j, d in enumerate(found, 1)) else fallback
+        return (0.0, *found) if all(0 <= d <= j for j, d in enumerate(found, 1)) else fallback
 
     def left(self, context):
         """What the discounts (and pruning) leave to shorter contexts."""
@@ -58,7 +70,7 @@ class SlowKneserNey:
             self.discounts[n][min(count, 3)] if gram in self.kept[n] else count
             for gram, count in grams
         ]
-        return sum(spared) / sum(count for _, count in grams)
+        return max(1e-9, sum(spared) / sum(count for _, count in grams))
 
     def probability(self, word, context):
         """P(word | context), any context; contexts longer than the order allows are cut."""

@@ -17,7 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqstate.states._ngram_counts import Array, Counts
+from seqstate.states._ngram_counts import Array, Counts, rows_of, split_key
+
+SPARED = (
+    1e-9  # left for words not seen even where a discount is exactly 0, so that none is impossible
+)
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,23 @@ def smooth(
 
     `fallback`: the discounts of an order whose counts of counts give none (a small or artificial text).
     """
-    order, vocab_size = counts.order, counts.unigram.size
-    kept = _Kept(counts)
+    order, kept = counts.order, _Kept(counts)
     contexts, backoff, keys, logp = {}, {}, {}, {}
     suffix = _suffixes(counts, 2) if order > 1 else None
-    adjusted = counts.unigram if order == 1 else np.bincount(suffix, minlength=vocab_size)
-    discount = discounts(adjusted, fallback)[np.minimum(adjusted, 3)]
-    left = discount.sum() / adjusted.sum()
-    lower = (adjusted - discount) / adjusted.sum() + left / vocab_size
+    lower = _unigram(counts, suffix, fallback)
     unigram = np.log(lower)
     for n in range(2, order + 1):
-        row = counts.keys[n] >> counts.bits
+        row, _ = split_key(counts.keys[n], counts.bits)
         raw, longer = counts.raw[n], _suffixes(counts, n + 1) if n < order else None
         adjusted = raw if longer is None else _adjusted(counts, n, longer, boundary)
-        discount = discounts(adjusted, fallback)[np.minimum(adjusted, 3)]
+        discount = _discounts(counts, n, adjusted, fallback)[np.minimum(adjusted, 3)]
         keep = raw > _threshold(thresholds, n)
         rows = counts.rows(n - 1)
         total = np.bincount(row, adjusted, rows)
         # a pruned n-gram leaves all of its count, so that the distribution still sums to 1
         left = np.bincount(row, np.where(keep, discount, adjusted), rows) / np.maximum(total, 1)
         left[total == 0] = 1
+        left = np.maximum(left, SPARED)
         probability = (adjusted - discount) / total[row] + left[row] * lower[suffix]
         with_words = np.bincount(row[keep], minlength=rows) > 0
         backoff[n - 1] = np.log(kept.backoffs(left, with_words, n - 1)).astype(np.float32)
@@ -75,34 +76,57 @@ def smooth(
     return Tables(unigram, contexts, backoff, keys, logp)
 
 
-def discounts(adjusted: Array, fallback: Sequence[float]) -> Array:
-    """The discounts of counts 0, 1, 2 and 3 or more (Chen & Goodman 1999, equation 26)."""
-    n = np.bincount(np.minimum(adjusted, 5), minlength=5).astype(np.float64)
-    if n[1:4].all():
-        y = n[1] / (n[1] + 2 * n[2])
-        amounts = [j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]
-        # a discount of exactly 0 could leave nothing for a word not seen
-        if all(0 < amount <= j for j, amount in enumerate(amounts, 1)):
+def _unigram(counts: Counts, bigrams: Array | None, fallback: Sequence[float]) -> Array:
+    """Probabilities of single words, interpolated with 1/V. `bigrams`: the last word of each."""
+    vocab_size = counts.unigram.size
+    adjusted = counts.unigram if bigrams is None else np.bincount(bigrams, minlength=vocab_size)
+    discount = _discounts(counts, 1, adjusted, fallback)[np.minimum(adjusted, 3)]
+    left = max(SPARED, discount.sum() / adjusted.sum())
+    return (adjusted - discount) / adjusted.sum() + left / vocab_size
+
+
+def _discounts(counts: Counts, n: int, adjusted: Array, fallback: Sequence[float]) -> Array:
+    """The discounts of counts 0, 1, 2 and 3 or more of n-grams (Chen & Goodman 1999, equation 26)."""
+    spectrum = np.bincount(np.minimum(adjusted, 5), minlength=6).astype(np.float64)
+    if n < counts.order and n <= counts.last.size:
+        # lmplz takes the plain count of the n-gram that comes last, and so must its equal
+        place, raw = _last(counts, n)
+        spectrum[min(adjusted[place], 5)] -= 1
+        spectrum[min(raw, 5)] += 1
+    if spectrum[1:4].all():
+        y = spectrum[1] / (spectrum[1] + 2 * spectrum[2])
+        amounts = [j - (j + 1) * y * spectrum[j + 1] / spectrum[j] for j in (1, 2, 3)]
+        if all(0 <= amount <= j for j, amount in enumerate(amounts, 1)):
             return np.array([0.0, *amounts])
     return np.array([0.0, *fallback])
 
 
+def _last(counts: Counts, n: int) -> tuple[int, int]:
+    """Place and plain count of the n-gram that comes last."""
+    words = counts.last[-n:]
+    if n == 1:
+        return int(words[0]), int(counts.unigram[words[0]])
+    row = rows_of(counts.contexts, words[None, :-1], counts.bits)[0]
+    place = int(np.searchsorted(counts.keys[n], (row << counts.bits) | words[-1]))
+    return place, int(counts.raw[n][place])
+
+
 def _suffixes(counts: Counts, n: int) -> Array:
     """For every n-gram, where the n-gram without its first word is in the table one shorter."""
-    mask = (1 << counts.bits) - 1
-    words = counts.keys[n] & mask
+    row, words = split_key(counts.keys[n], counts.bits)
     if n == 2:
         return words
-    shorter = counts.contexts[n - 1][counts.keys[n] >> counts.bits] >> counts.bits
+    shorter, _ = split_key(counts.contexts[n - 1][row], counts.bits)
     return np.searchsorted(counts.keys[n - 1], (shorter << counts.bits) | words)
 
 
 def _adjusted(counts: Counts, n: int, longer: Array, boundary: int) -> Array:
     """Distinct words seen before each n-gram; the plain count where a document opens with it."""
-    row = counts.keys[n] >> counts.bits
-    mask = (1 << counts.bits) - 1
-    first = np.arange(counts.rows(1)) if n == 2 else counts.contexts[n - 1] & mask
-    opens = (first == boundary)[row]
+    row, _ = split_key(counts.keys[n], counts.bits)
+    if n == 2:
+        opens = row == boundary
+    else:
+        opens = (split_key(counts.contexts[n - 1], counts.bits)[1] == boundary)[row]
     return np.where(opens, counts.raw[n], np.bincount(longer, minlength=row.size))
 
 
@@ -121,13 +145,13 @@ class _Kept:
         return left if length == 1 else left[with_words]
 
     def contexts(self, with_words: Array, length: int) -> Array:
-        bits = self.counts.bits
-        old = self.counts.contexts[length][with_words]
-        renumbered = (self.row[old >> bits] << bits) | (old & ((1 << bits) - 1))
+        renumbered = self._renumber(self.counts.contexts[length][with_words])
         self.row = np.cumsum(with_words) - 1
         return renumbered
 
     def keys(self, keep: Array, n: int) -> Array:
-        bits = self.counts.bits
-        old = self.counts.keys[n][keep]
-        return (self.row[old >> bits] << bits) | (old & ((1 << bits) - 1))
+        return self._renumber(self.counts.keys[n][keep])
+
+    def _renumber(self, keys: Array) -> Array:
+        row, word = split_key(keys, self.counts.bits)
+        return (self.row[row] << self.counts.bits) | word

@@ -25,12 +25,14 @@ class Counts:
     """How often every n-gram occurs; keyed by the length of the context or of the n-gram.
 
     unigram: V numbers. contexts[2 .. order-1], keys[2 .. order], raw[2 .. order] as above.
+    last: the words of the n-gram that comes last, see `last_ngram`.
     """
 
     unigram: Array
     contexts: dict[int, Array]
     keys: dict[int, Array]
     raw: dict[int, Array]
+    last: Array
     bits: int
 
     @property
@@ -47,8 +49,24 @@ def word_bits(vocab_size: int) -> int:
     return max(1, (vocab_size - 1).bit_length())
 
 
+def split_key(keys: Array, bits: int) -> tuple[Array, Array]:
+    """Left and right part of packed keys."""
+    return keys >> bits, keys & ((1 << bits) - 1)
+
+
+def rows_of(contexts: dict[int, Array], ids: Array, bits: int) -> Array:
+    """Row of each context, given as word ids of M x length; -1 where the tables do not have it."""
+    row = ids[:, -1]
+    for length in range(2, ids.shape[1] + 1):
+        table = contexts[length]
+        key = np.where(row >= 0, (row << bits) | ids[:, -length], -1)
+        place = np.minimum(np.searchsorted(table, key), table.size - 1)
+        row = np.where(table[place] == key, place, -1) if table.size else np.full_like(row, -1)
+    return row
+
+
 def closed_stream(tokens: Any, boundary: int, vocab_size: int) -> Array:
-    """The text as int64 with `boundary` before, between and after its documents.
+    """The text as int64 with `boundary` before each of its documents and after the last.
 
     Raises ValueError for what is not a non-empty 1-d array of ids below `vocab_size`.
     """
@@ -59,8 +77,7 @@ def closed_stream(tokens: Any, boundary: int, vocab_size: int) -> Array:
         )
     if not 0 <= boundary < vocab_size:
         raise ValueError(f"the boundary {boundary} is not a token id below {vocab_size}")
-    opened = tokens.size > 0 and tokens[0] == boundary
-    if tokens.size <= opened:
+    if not tokens.size or (tokens == boundary).all():
         raise ValueError("found no token to count, wanted at least one beside the boundary")
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocab_size:
@@ -68,9 +85,9 @@ def closed_stream(tokens: Any, boundary: int, vocab_size: int) -> Array:
             f"token ids run from {low} to {high}, but vocab_size is {vocab_size}; "
             f"use vocab_size={high + 1} or map the text with the same tokeniser"
         )
-    closed = tokens[-1] == boundary
-    stream = np.full(tokens.size + (not opened) + (not closed), boundary, dtype=np.int64)
-    stream[int(not opened) : int(not opened) + tokens.size] = tokens
+    opened = int(tokens[0] == boundary)
+    stream = np.full(tokens.size + 2 - opened, boundary, dtype=np.int64)
+    stream[1 - opened : -1] = tokens
     return stream
 
 
@@ -89,7 +106,27 @@ def count_ngrams(stream: Array, boundary: int, vocab_size: int, order: int) -> C
         deeper = reach[at] >= n
         at, row = at[deeper], row[deeper]
         contexts[n], row = _unique_rows((row << bits) | stream[at - (n - 1)])
-    return Counts(unigram, contexts, keys, raw, bits)
+    return Counts(unigram, contexts, keys, raw, last_ngram(stream, boundary, order), bits)
+
+
+def last_ngram(stream: Array, boundary: int, order: int) -> Array:
+    """The n-gram shorter than `order` that sorts last, compared from its last word to its first.
+
+    Words are ranked by their first place in the text, the boundary below all. The smoothing needs it.
+    """
+    first = np.full(int(stream.max()) + 1, -2)
+    first[stream[::-1]] = np.arange(stream.size)[
+        ::-1
+    ]  # of repeated places the last one written stays
+    first[boundary] = -1
+    words = [int(first.argmax())]
+    at = np.flatnonzero(stream[1:] == words[0]) + 1
+    while len(words) < order - 1 and words[-1] != boundary:
+        at = at - 1
+        before = stream[at]
+        words.append(int(before[first[before].argmax()]))
+        at = at[before == words[-1]]
+    return np.array(words[::-1])
 
 
 def _reach(stream: Array, boundary: int, order: int) -> Array:

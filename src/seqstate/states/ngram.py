@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from seqstate.core.model import IGNORE, Counted, LanguageModel, last_real
 from seqstate.core.state import State
+from seqstate.states._arpa_read import read
+from seqstate.states._arpa_write import write
 from seqstate.states._kneser_ney import Tables, smooth
 from seqstate.states._ngram_counts import closed_stream, count_ngrams, word_bits
 
@@ -73,6 +76,34 @@ class NGram(LanguageModel, Counted):
         for name, array in arrays.items():
             setattr(self, name, torch.from_numpy(array).to(device))
         self.boundary.fill_(boundary)
+
+    def tables(self) -> Tables:
+        """What was estimated, as numpy arrays that share the model's memory."""
+        groups: dict[str, dict[int, Any]] = {"contexts": {}, "backoff": {}, "keys": {}, "logp": {}}
+        for name, buffer in self.named_buffers():
+            kind, _, length = name.partition("_")
+            if length:
+                groups[kind][int(length)] = buffer.cpu().numpy()
+        return Tables(self.unigram.cpu().numpy(), **groups)
+
+    def to_arpa(self, path: str | Path, words: Sequence[str]) -> None:
+        """Write an ARPA file (compressed if `path` ends in .gz), as KenLM and SRILM read it.
+
+        `words[i]` names token i; the document boundary becomes `<s>` and `</s>`. Raises ValueError for
+        names with white space, empty or repeated names.
+        """
+        write(path, self.tables(), words, int(self.boundary))
+
+    @classmethod
+    def from_arpa(cls, path: str | Path) -> tuple[NGram, list[str]]:
+        """A model from an ARPA file of any tool, and the name of each token (`<s>`: the boundary).
+
+        Raises ValueError, with the number of the line, for a file that is not a whole ARPA model.
+        """
+        found = read(path)
+        model = cls(vocab_size=len(found.words), order=max(found.tables.keys, default=1))
+        model.fill(found.tables, found.boundary)
+        return model, found.words
 
     def init_state(self, batch_size: int) -> State:
         shape = (batch_size, self.order - 1)
