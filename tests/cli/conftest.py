@@ -53,10 +53,15 @@ def seqstate(capsys, monkeypatch):
 def process():
     """Start a command as a process of its own."""
 
-    def start(*arguments, **options):
-        command = [sys.executable, "-m", "seqstate", *map(str, arguments)]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-        )
+    started = []
 
-    return start
+    def start(*arguments):
+        command = [sys.executable, "-m", "seqstate", *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, **pipes))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.communicate()

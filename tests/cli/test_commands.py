@@ -60,7 +60,7 @@ def test_killed_at_any_moment_and_resumed_the_weights_are_equal_to_the_bit(proce
     options = ["--state", "lstm(width=16)", "--dropout", "0.1", *QUICK[:2], "--steps", "300"]
     options += ["--batch-size", "4", "--context", "16", "--checkpoint-seconds", "0"]
     straight = process("train", book, *options, "--out", tmp_path / "straight")
-    assert straight.wait() == 0, straight.stderr.read()
+    assert straight.wait() == 0
     for attempt in range(3):
         run = process("train", book, *options, "--out", tmp_path / "killed", "--resume")
         deadline = time.monotonic() + 60
@@ -74,7 +74,7 @@ def test_killed_at_any_moment_and_resumed_the_weights_are_equal_to_the_bit(proce
         run.send_signal(signal.SIGKILL)
         run.communicate()
     last = process("train", book, *options, "--out", tmp_path / "killed", "--resume")
-    assert last.wait() == 0, last.stderr.read()
+    assert last.wait() == 0
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
     assert one.keys() == other.keys()
     assert all(one[name].equal(other[name]) for name in one)
@@ -128,7 +128,7 @@ BAD = {
     "groups that do not divide": (["--energy", "multi_hamming(groups=5)"], "is not a multiple of groups"),
     "a bad dropout": (["--dropout", "1.5"], "is not in [0, 1)"),
     "no learning rate": (["--lr", "0"], "is not above 0"),
-    "an unknown option": (["--stat", "x", "--bogus"], "--bogus"),
+    "an unknown option": (["--stat", "lstm"], "--stat"),
 }
 
 
@@ -157,7 +157,7 @@ def test_bad_text_gets_one_clear_line_and_code_2(seqstate, tmp_path):
         code, _, err = seqstate("train", path, "--out", tmp_path / "model")
         assert code == 2, (path, err)
         assert len([line for line in err.splitlines() if "error" in line]) == 1, err
-        assert path.name in err, err
+        assert path.stem in err, err
         assert not (tmp_path / "model").exists()
 
 

@@ -12,7 +12,7 @@ from seqstate.core.record import RunConfig
 DEFAULTS = RunConfig(state="", energy=None, corpus="")
 
 
-def duration(text: str) -> float:
+def duration(text: str | float) -> float:
     """Seconds from `90s`, `5m`, `1h` or a plain number of seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
     if not match or float(match[1]) <= 0:

@@ -30,7 +30,7 @@ class Parser(ArgumentParser):
     """Errors are one line on standard error and exit code 2."""
 
     def __init__(self, **options) -> None:
-        super().__init__(formatter_class=Formatter, **options)
+        super().__init__(formatter_class=Formatter, allow_abbrev=False, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(message.split())
