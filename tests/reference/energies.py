@@ -72,3 +72,88 @@ def plif(slopes, limit):
         raise AssertionError
 
     return bend
+
+
+def distance2(x, y):
+    return sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
+
+
+def inner(h, w, scale=1.0):
+    return scale * dot(h, w)
+
+
+def cosine(h, w, tau):
+    return tau * dot(h, w) / (math.sqrt(dot(h, h)) * math.sqrt(dot(w, w)))
+
+
+def l2(h, w, tau):
+    return -tau * distance2(h, w)
+
+
+def harmonic(h, w, n):
+    return -n * math.log(math.sqrt(distance2(h, w)))
+
+
+def agreements(h, w, a, b):
+    """a_g <h_g, w_g> + b_g of every feature."""
+    pairs = zip(split(h, len(a)), split(w, len(a)), a, b, strict=True)
+    return [a_g * dot(h_g, w_g) + b_g for h_g, w_g, a_g, b_g in pairs]
+
+
+def multi_hamming(h, w, tau, a, b, squash=sigmoid):
+    """Minus the cost of the misses."""
+    return -sum(t * (1 - squash(x)) for t, x in zip(tau, agreements(h, w, a, b), strict=True))
+
+
+def clamped(x):
+    return min(max(x / 4 + 0.5, 0.0), 1.0)
+
+
+def rational(x):
+    return (1 + x / (2 + abs(x))) / 2
+
+
+def rbf(h, w, tau, a, alpha=0.0):
+    pairs = zip(split(h, len(a)), split(w, len(a)), tau, a, strict=True)
+    peaks = sum(t * math.exp(-a_g * distance2(h_g, w_g)) for h_g, w_g, t, a_g in pairs)
+    return peaks + alpha * dot(h, w)
+
+
+def minimum(h, w, a, b):
+    return min(agreements(h, w, a, b))
+
+
+def soft_minimum(h, w, a, b, temperature):
+    shares = [math.exp(-s / temperature) for s in agreements(h, w, a, b)]
+    return -temperature * math.log(sum(shares) / len(shares))
+
+
+def product_of_experts(h, w, tau, a, b):
+    chances = (sigmoid(x) ** t for t, x in zip(tau, agreements(h, w, a, b), strict=True))
+    return math.log(math.prod(chances))
+
+
+DISTANCES = {
+    "tanh": math.tanh,
+    "exponential": lambda x: 1 - math.exp(-x),
+    "clipped": lambda x: min(x, 1.0),
+}
+
+
+def hamming(h, w, tau, a, distance):
+    terms = zip(h, w, tau, a, strict=True)
+    return -sum(t * DISTANCES[distance](s * abs(x - y)) for x, y, t, s in terms)
+
+
+def squashed_hamming(h, w, tau, a, b):
+    terms = zip(h, w, tau, a, b, strict=True)
+    return -sum(t * abs(sigmoid(s * x + o) - sigmoid(s * y + o)) for x, y, t, s, o in terms)
+
+
+def soft_bits(h, w, read, offset, ask, tau=None, alpha=0.0):
+    """read, ask: matrices A and B; tau: squashes the state's side too."""
+    phi = [2 * sigmoid(x + c) - 1 for x, c in zip(apply(read, w), offset, strict=True)]
+    z = apply(ask, h)
+    if tau is not None:
+        z = [t * math.tanh(x) for t, x in zip(tau, z, strict=True)]
+    return dot(z, phi) + (alpha * dot(h, w) if alpha else 0.0)

@@ -26,6 +26,11 @@ class Energy(nn.Module, ABC):
 
     width: int
 
+    @property
+    def key_width(self) -> int:
+        """Numbers of one key: D, unless the energy reads more from a key than it stores."""
+        return self.width
+
     @abstractmethod
     def forward(
         self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
@@ -38,7 +43,7 @@ class Energy(nn.Module, ABC):
 
     def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
         """Fill a fresh word table in place so that the scores start sane."""
-        nn.init.normal_(keys, std=1 / math.sqrt(self.width))
+        nn.init.normal_(keys, std=1 / math.sqrt(self.key_width))
 
     def nll(
         self,
@@ -120,7 +125,7 @@ class EnergyHead(Head):
         super().__init__()
         self.energy = energy
         self.width, self.vocab_size = energy.width, vocab_size
-        self.weight = nn.Parameter(torch.empty(vocab_size, energy.width))
+        self.weight = nn.Parameter(torch.empty(vocab_size, energy.key_width))
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
         with torch.no_grad():
             energy.init_keys(self.weight)

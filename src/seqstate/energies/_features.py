@@ -1,4 +1,4 @@
-"""Sums over features g of a score of (query_g, keys_g) that never hold T x C x G numbers.
+"""Sums and maxima over features g of a score of (query_g, keys_g) that never hold T x C x G numbers.
 
 Not a part (its name starts with an underscore). Where scores are many, each feature's are recomputed in
 the backward pass, so T x C numbers are alive in both passes; few scores are kept, which is faster.
@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 KEPT = 1 << 16  # scores of one feature that may be kept for the backward pass
 
@@ -50,24 +51,93 @@ class _FeatureSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, term, groups, *tensors):
-        ctx.term, ctx.groups = term, groups
+        ctx.term, ctx.groups, ctx.autocast = term, groups, _autocast(tensors[0])
         ctx.save_for_backward(*tensors)
         return _total(term, groups, *tensors)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        tensors = [tensor.detach() for tensor in ctx.saved_tensors]
-        gradients = [torch.empty_like(tensor) for tensor in tensors]
-        slots = _features(ctx.groups, *gradients)
-        for feature, slot in zip(_features(ctx.groups, *tensors), slots, strict=True):
-            inputs = [tensor.requires_grad_() for tensor in map(torch.clone, feature)]
-            with torch.enable_grad():
-                score = ctx.term(*inputs)
-            parts = torch.autograd.grad(score, inputs, gradient, materialize_grads=True)
-            for place, part in zip(slot, parts, strict=True):
-                place.copy_(part)
-        return None, None, *gradients
+        return None, None, *_feature_gradients(ctx, ctx.saved_tensors, lambda g, score: gradient)
+
+
+def feature_max(
+    term: Callable[..., Tensor],
+    groups: int,
+    temperature: float,
+    query: Float[Tensor, "*Q T D"],
+    keys: Float[Tensor, "*K C D"],
+    *scalars: Float[Tensor, " G"],
+) -> Float[Tensor, "*E T C"]:
+    """The largest term, or at a temperature above 0 its soft form t log mean_g exp(term_g / t)."""
+    return _FeatureMax.apply(term, groups, temperature, query, keys, *scalars)
+
+
+class _FeatureMax(torch.autograd.Function):
+    """One running maximum; the backward pass rebuilds one feature's graph at a time, as in the sum."""
+
+    @staticmethod
+    def forward(ctx, term, groups, temperature, *tensors):
+        best, which = None, None
+        for g, feature in enumerate(_features(groups, *tensors)):
+            score = term(*feature)
+            if best is None:
+                best, which = score, torch.zeros_like(score, dtype=torch.int16)
+            elif temperature:
+                best = torch.logaddexp(best / temperature, score / temperature) * temperature
+            else:
+                which = torch.where(score > best, g, which)
+                best = torch.maximum(score, best)
+        ctx.term, ctx.groups, ctx.autocast = term, groups, _autocast(tensors[0])
+        ctx.temperature = temperature
+        ctx.save_for_backward(best if temperature else which, *tensors)
+        return best - temperature * math.log(groups)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        kept, *tensors = ctx.saved_tensors
+
+        def share(g: int, score: Tensor) -> Tensor:
+            if ctx.temperature:
+                return gradient * ((score - kept) / ctx.temperature).exp()
+            return gradient * (kept == g)
+
+        return None, None, None, *_feature_gradients(ctx, tensors, share)
+
+
+def _autocast(tensor: Tensor) -> torch.autocast:
+    """The mixed precision in force, to be entered again in the backward pass."""
+    kind = tensor.device.type
+    return torch.autocast(
+        kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind)
+    )
+
+
+def _feature_gradients(ctx, tensors, share) -> list[Tensor]:
+    """Gradients of all tensors, where feature g's term receives share(g, term)."""
+    tensors = [tensor.detach() for tensor in tensors]
+    gradients = [torch.empty_like(tensor) for tensor in tensors]
+    slots = _features(ctx.groups, *gradients)
+    for g, (feature, slot) in enumerate(zip(_features(ctx.groups, *tensors), slots, strict=True)):
+        inputs = [tensor.requires_grad_() for tensor in map(torch.clone, feature)]
+        with torch.enable_grad(), ctx.autocast:
+            score = ctx.term(*inputs)
+        received = share(g, score.detach())
+        parts = torch.autograd.grad(score, inputs, received, materialize_grads=True)
+        for place, part in zip(slot, parts, strict=True):
+            place.copy_(part)
+    return gradients
+
+
+def even_lengths_(keys: Float[Tensor, "C D"], groups: int) -> None:
+    """Fill with random vectors whose every feature has squared length 1 / G.
+
+    Where an energy depends on |w|, words of equal lengths start equal for a state at the origin.
+    """
+    nn.init.normal_(keys)
+    directions = F.normalize(keys.unflatten(-1, (groups, -1)), dim=-1) / math.sqrt(groups)
+    keys.copy_(directions.flatten(-2))
 
 
 def squared_distance(

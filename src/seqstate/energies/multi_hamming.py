@@ -5,6 +5,10 @@ state and word agree, a sigmoid turns that into a soft bit "this feature misses"
 (L1): a feature can cost at most tau_g and can never buy back another's miss. Since
 sigmoid(-x) = 1 - sigmoid(x), the logit is sum_g tau_g sigmoid(a_g <h_g, w_g> + b_g) up to a constant.
 
+Three curves with the same middle (1/2, slope 1/4) and the same ends (0 and 1) may squash the product x:
+`sigmoid` 1 / (1 + exp(-x)); `clamped` x / 4 + 1/2 cut at 0 and 1, the cheapest, without gradient outside;
+`rational` (1 + x / (2 + |x|)) / 2, whose tails are heavy, so a far miss still learns.
+
 tau = 4, a = 1, b = 0 starts it as an inner product (its slope at zero is tau a / 4 = 1). Inner arguments are
 clamped to +-30. The rank is not limited by D; only bits saturated on both sides (K = 1) fall back to G + 1.
 Source: catsmile.info/3002 (2022). Related: continuous Hamming distance, math.stackexchange 4390080.
@@ -15,27 +19,52 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.core.energy import Energy
+from seqstate import native
+from seqstate.core.energy import Energy, HasBits
+from seqstate.energies._features import check_groups, feature_sum
 
 CLAMP = 30.0
 
 
-class MultiHamming(Energy):
-    """groups: features G (must divide the width). tau, a: start of the learnt scale and sharpness."""
+def _sigmoid(x: Tensor) -> Tensor:
+    return torch.sigmoid(x.clamp(-CLAMP, CLAMP))
+
+
+def _clamped(x: Tensor) -> Tensor:
+    return (x / 4 + 0.5).clamp(0, 1)
+
+
+def _rational(x: Tensor) -> Tensor:
+    x = x.clamp(-CLAMP, CLAMP)
+    return (1 + x / (2 + x.abs())) / 2
+
+
+ACTIVATIONS = {"sigmoid": _sigmoid, "clamped": _clamped, "rational": _rational}
+
+
+class MultiHamming(Energy, HasBits):
+    """groups: features G (must divide the width). tau, a: start of the learnt scale and sharpness.
+
+    activation: sigmoid, clamped or rational.
+    """
 
     def __init__(
-        self, *, width: int = 128, groups: int = 8, tau: float = 4.0, a: float = 1.0
+        self,
+        *,
+        width: int = 128,
+        groups: int = 8,
+        tau: float = 4.0,
+        a: float = 1.0,
+        activation: str = "sigmoid",
     ) -> None:
         super().__init__()
-        if width % groups:
-            raise ValueError(
-                f"width {width} is not a multiple of groups {groups}; "
-                f"try groups={math.gcd(width, groups)}"
-            )
-        self.width, self.groups = width, groups
+        check_groups(width, groups)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation={activation!r}; there are {', '.join(ACTIVATIONS)}")
+        self.width, self.groups, self.activation = width, groups, activation
         self.log_tau = nn.Parameter(torch.full((groups,), math.log(tau)))
         self.log_a = nn.Parameter(torch.full((groups,), math.log(a)))
         self.b = nn.Parameter(torch.zeros(groups))
@@ -43,16 +72,41 @@ class MultiHamming(Energy):
     def forward(
         self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
     ) -> Float[Tensor, "*E T C"]:
-        energy = 0.0
+        squash = ACTIVATIONS[self.activation]
+
+        def miss(query_g, keys_g, tau, a, b):
+            return tau * squash(-_agreement(query_g, keys_g, a, b))
+
+        scalars = (self.log_tau.exp(), self.log_a.exp(), self.b)
+        return feature_sum(miss, self.groups, query, keys, *scalars)
+
+    def nll(
+        self,
+        query: Float[Tensor, "R D"],
+        keys: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"] | None,
+        targets: Int[Tensor, " R"],
+    ) -> Float[Tensor, " R"]:
+        if native.worth(query.shape[0], *keys.shape, query, keys, bias, self.b):
+            scalars = (self.log_tau.exp(), self.log_a.exp(), self.b)
+            return native.cross_entropy_multi_hamming(
+                query, keys, *scalars, bias, targets, activation=self.activation
+            )
+        return super().nll(query, keys, bias, targets)
+
+    def soft_bits(
+        self, query: Float[Tensor, "T D"], keys: Float[Tensor, "C D"]
+    ) -> dict[str, Float[Tensor, "... G"]]:
+        squash = ACTIVATIONS[self.activation]
         features = zip(
             query.chunk(self.groups, -1),
             keys.chunk(self.groups, -1),
-            self.log_tau.exp(),
             self.log_a.exp(),
             self.b,
             strict=True,
         )
-        for query_g, keys_g, tau, a, b in features:  # one G at a time: T x C alive, not T x C x G
-            match = (query_g @ keys_g.transpose(-1, -2)).mul(a).add(b).clamp(-CLAMP, CLAMP)
-            energy = energy + tau * torch.sigmoid(-match)
-        return energy
+        return {"match": torch.stack([squash(_agreement(*feature)) for feature in features], -1)}
+
+
+def _agreement(query_g: Tensor, keys_g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return a * (query_g @ keys_g.transpose(-1, -2)) + b

@@ -1,0 +1,72 @@
+"""Continuous Hamming distance: E = sum_d tau_d D(a_d |h_d - w_d|), D(0) = 0 and D(inf) = 1.
+
+Every one of the D numbers is a dimension that can be missed and costs at most tau_d. The distance D is
+`tanh`; `exponential`, 1 - exp(-x); `clipped`, min(x, 1); or `squashed`, where a sigmoid comes first on each
+side and L1 after it: E = sum_d tau_d |sigmoid(a_d h_d + b_d) - sigmoid(a_d w_d + b_d)|, with the same limits.
+On hard bits all four are the Hamming distance, |h - w| = h + w - 2 h w: linear in the codes, rank D + 1.
+Between bits, the kink at h_d = w_d lifts that bound.
+Source: catsmile.info/3002 (2022); math.stackexchange 4390080 for D of the difference.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seqstate.core.energy import Energy, HasBits
+from seqstate.energies._features import feature_sum
+
+DISTANCES = {
+    "tanh": torch.tanh,
+    "exponential": lambda x: -torch.expm1(-x),
+    "clipped": lambda x: x.clamp_max(1.0),
+}
+
+
+class Hamming(Energy, HasBits):
+    """distance: tanh, exponential, clipped or squashed. tau, a: start of the learnt cost and sharpness."""
+
+    def __init__(
+        self, *, width: int = 128, distance: str = "tanh", tau: float = 1.0, a: float = 1.0
+    ) -> None:
+        super().__init__()
+        if distance not in (*DISTANCES, "squashed"):
+            raise ValueError(f"distance={distance!r}; there are {', '.join(DISTANCES)}, squashed")
+        self.width, self.distance = width, distance
+        self.log_tau = nn.Parameter(torch.full((width,), math.log(tau)))
+        self.log_a = nn.Parameter(torch.full((width,), math.log(a)))
+        if distance == "squashed":
+            self.b = nn.Parameter(torch.zeros(width))
+
+    def forward(
+        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
+    ) -> Float[Tensor, "*E T C"]:
+        tau = self.log_tau.exp()
+        if self.distance == "squashed":
+            return torch.cdist(tau * self._squash(query), tau * self._squash(keys), p=1.0)
+        distance = DISTANCES[self.distance]
+
+        def miss(query_d, keys_d, tau_d, a_d):
+            return tau_d * distance(a_d * (query_d - keys_d.transpose(-1, -2)).abs())
+
+        return feature_sum(miss, self.width, query, keys, tau, self.log_a.exp())
+
+    def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
+        """Words of one L1 length, so that they start equal for a state at the origin."""
+        nn.init.normal_(keys)
+        length = keys.abs().mean(-1, keepdim=True)
+        keys.mul_(math.sqrt(2 / math.pi / self.width) / length)  # the mean |w_d| of std 1/sqrt(D)
+
+    def soft_bits(
+        self, query: Float[Tensor, "T D"], keys: Float[Tensor, "C D"]
+    ) -> dict[str, Float[Tensor, "... G"]]:
+        if self.distance == "squashed":
+            return {"query": self._squash(query), "word": self._squash(keys)}
+        gap = (query.unsqueeze(1) - keys).abs()
+        return {"match": 1 - DISTANCES[self.distance](self.log_a.exp() * gap)}
+
+    def _squash(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.log_a.exp() * x + self.b)

@@ -1,0 +1,112 @@
+"""Soft bits: each word stores D numbers and is read as G soft bits; E = -<z(h), 2 sigmoid(A w + c) - 1>.
+
+A (G x D) and c are shared by all words, so the bits of the whole vocabulary are computed once a loss and
+cost G D numbers in all. Three forms of what the state says about the bits:
+`word`      z = B h, linear: only the words are squashed.
+`both`      z_g = tau_g tanh(B h)_g: bits on both sides, the essay's "sigmoid each side, then L1" (on +-1 bits
+            the L1 distance is G minus the inner product, over 2).
+`residual`  `word` plus alpha <h, w>, the plain inner product of what is stored.
+With z linear in h the rank is at most D + 1 (and at most G + 1): what grows is what a word can say with few
+numbers, hence `store`: words of S < D numbers under a state of D. Signs of the bits are ready-made codes.
+Start: w std 0.06, A std 0.5 / (0.06 sqrt(S)), c std 1. Near: deep output embeddings, Pappas & Henderson
+2019, https://arxiv.org/abs/1905.05513; the essay, catsmile.info/3002 (2022).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqstate import native
+from seqstate.core.energy import Energy, HasBits
+
+FORMS = ("word", "both", "residual")
+WORD_STD = 0.06
+
+
+class SoftBits(Energy, HasBits):
+    """bits: G. form: word, both or residual. store: numbers S a word keeps (0: as many as the width).
+
+    tau (for `both`), alpha (for `residual`): start of the learnt scales.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 128,
+        bits: int = 64,
+        form: str = "word",
+        store: int = 0,
+        tau: float = 1.0,
+        alpha: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form={form!r}; there are {', '.join(FORMS)}")
+        if form == "residual" and store not in (0, width):
+            raise ValueError(
+                f"form='residual' multiplies state and word, but the state has {width} numbers and the "
+                f"word store={store}; use store=0 or another form"
+            )
+        if bits < 1 or store < 0:
+            raise ValueError(
+                f"bits={bits}, store={store}: bits must be positive, store not negative"
+            )
+        self.width, self.bits, self.form, self.store = width, bits, form, store or width
+        self.read = nn.Linear(self.store, bits)  # A and c
+        self.ask = nn.Linear(width, bits, bias=False)  # B
+        nn.init.normal_(self.read.weight, std=0.5 / (WORD_STD * math.sqrt(self.store)))
+        nn.init.normal_(self.read.bias)
+        nn.init.normal_(self.ask.weight, std=1 / math.sqrt(3 * width))
+        if form == "both":
+            self.log_tau = nn.Parameter(torch.full((bits,), math.log(tau)))
+        if form == "residual":
+            self.alpha = nn.Parameter(torch.tensor(alpha))
+
+    @property
+    def key_width(self) -> int:
+        return self.store
+
+    def forward(
+        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C S"]
+    ) -> Float[Tensor, "*E T C"]:
+        return -(self._asked(query) @ self._read(keys).transpose(-1, -2))
+
+    def nll(
+        self,
+        query: Float[Tensor, "R D"],
+        keys: Float[Tensor, "V S"],
+        bias: Float[Tensor, " V"] | None,
+        targets: Int[Tensor, " R"],
+    ) -> Float[Tensor, " R"]:
+        return native.cross_entropy_inner(self._asked(query), self._read(keys), bias, targets)
+
+    def init_keys(self, keys: Float[Tensor, "C S"]) -> None:
+        nn.init.normal_(keys, std=WORD_STD)
+
+    def rank_bound(self) -> int | None:
+        if self.form == "both":
+            return self.bits + 1
+        return 1 + (self.width if self.form == "residual" else min(self.width, self.bits))
+
+    def soft_bits(
+        self, query: Float[Tensor, "T D"], keys: Float[Tensor, "C S"]
+    ) -> dict[str, Float[Tensor, "... G"]]:
+        words = {"word": torch.sigmoid(self.read(keys))}
+        if self.form != "both":
+            return words
+        return {**words, "query": torch.sigmoid(2 * self.ask(query))}
+
+    def _read(self, keys: Tensor) -> Tensor:
+        """What a word is to the inner product: its bits in -1..1, and in `residual` its numbers too."""
+        bits = torch.tanh(self.read(keys) / 2)  # 2 sigmoid(x) - 1
+        return torch.cat([bits, keys], -1) if self.form == "residual" else bits
+
+    def _asked(self, query: Tensor) -> Tensor:
+        z = self.ask(query)
+        if self.form == "both":
+            return self.log_tau.exp() * torch.tanh(z)
+        return torch.cat([z, self.alpha * query], -1) if self.form == "residual" else z
