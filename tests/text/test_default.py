@@ -1,6 +1,7 @@
 """The default corpus is this Python's own documentation, the same each time, without repeats."""
 
-import hashlib
+import os
+import platform
 import re
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from seqstate.text.chunks import Piece
 from seqstate.text.default import default_documents, default_fingerprint, default_name
+from seqstate.text.store import prepare
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +32,6 @@ def test_no_paragraph_comes_twice(texts):
     paragraphs = [" ".join(p.split()) for text in texts for p in re.split(r"\n\s*\n", text)]
     long = [paragraph for paragraph in paragraphs if len(paragraph) >= 40]
     assert len(long) == len(set(long)) > 5_000
-
-
-def test_another_process_reads_the_same_text_and_imports_nothing_of_it(texts):
-    code = (
-        "import sys, hashlib; from seqstate.text.default import *;"
-        "texts = [piece.text for piece in default_documents()];"
-        "print(hashlib.sha256(repr(texts).encode()).hexdigest(), default_fingerprint(),"
-        "      any(name in sys.modules for name in ('turtle', 'this', 'pydoc_data', 'wsgiref')))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    here = hashlib.sha256(repr(texts).encode()).hexdigest()
-    assert shown == [here, default_fingerprint(), "False"]
 
 
 MODULE = f'''"""{"The module's own text. " * 10}"""
@@ -77,6 +66,25 @@ def library(folder: Path) -> Path:
     return folder
 
 
+def test_every_process_reads_the_same_text_and_imports_nothing_of_it(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from seqstate.text.default import *;"
+        "folder = Path(sys.argv[1]); texts = [piece.text for piece in default_documents(folder)];"
+        "print((texts, default_fingerprint(folder), 'pydoc_data' in sys.modules))"
+    )
+    folder = library(tmp_path)
+    here = [piece.text for piece in default_documents(folder)]
+    for seed in ("1", "2"):
+        shown = subprocess.run(
+            [sys.executable, "-c", code, str(folder)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        assert shown.strip() == repr((here, default_fingerprint(folder), False))
+
+
 def test_docstrings_stand_under_their_names_and_repeats_go(tmp_path):
     topic, module, decoder = (piece.text for piece in default_documents(library(tmp_path)))
     assert topic == ("first topic " * 20).strip()
@@ -95,3 +103,14 @@ def test_a_python_that_lacks_parts_gives_what_it_has_under_another_fingerprint(t
     shutil.rmtree(folder / "json")
     with pytest.raises(ValueError, match=r"this Python has no documentation .* give a TEXT"):
         list(default_documents(folder))
+
+
+def test_it_is_prepared_by_topic_and_module_and_kept(texts, tmp_path, monkeypatch):
+    pieces = [Piece(text, True) for text in texts]
+    monkeypatch.setattr("seqstate.text.texts.default_documents", lambda: iter(pieces))
+    corpus = prepare(tokenizer="byte", cache=tmp_path)
+    assert corpus.id.startswith(f"python-{platform.python_version()}-docs-")
+    assert corpus.train_documents + corpus.valid_documents == len(texts)
+    assert 0.08 < corpus.valid_bytes / (corpus.train_bytes + corpus.valid_bytes) < 0.12
+    monkeypatch.setattr("seqstate.text.texts.default_documents", lambda: pytest.fail("read again"))
+    assert prepare(tokenizer="char", cache=tmp_path).train_bytes == corpus.train_bytes

@@ -103,9 +103,9 @@ def _modules(library: Path) -> Iterator[str]:
         yield "\n\n".join([ast.get_docstring(tree) or "", *_docstrings(tree, "")]).strip()
 
 
-def _docstrings(parent: ast.AST, prefix: str) -> Iterator[str]:
+def _docstrings(parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
     """Of public classes and functions, each under its name and arguments, as `help` shows them."""
-    for node in ast.iter_child_nodes(parent):
+    for node in parent.body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if node.name.startswith("_"):

@@ -17,7 +17,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ def documents(
     what is absent, empty, binary, not in the encoding, or not in the format.
     """
     check_reading(encoding, errors)
+    if not paths:
+        raise ValueError("no text was given; name files, folders, globs or - (standard input)")
     found = False
     for source in find(paths, field=field):
         for piece in read(source, field=field, encoding=encoding, errors=errors):
@@ -91,7 +93,9 @@ def find(paths: Sequence[str | Path], *, field: str | None = None) -> list[Sourc
     """
     sources: dict[str, Source] = {}
     for path in map(str, paths):
-        for source in _expand(path, field):
+        with readable(path):
+            expanded = _expand(path, field)
+        for source in expanded:
             sources.setdefault(
                 "-" if source.path is None else os.path.realpath(source.path), source
             )
@@ -137,9 +141,20 @@ def _source(path: Path) -> Source:
     return Source(str(path), path, format, packed=path.name.lower().endswith(".gz"))
 
 
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn what the system and gzip say of a file into one line."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{name} is no whole gzip file: {error}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {name}: {error.strerror or error}") from None
+
+
 def read(source: Source, *, field: str | None, encoding: str, errors: str) -> Iterator[Piece]:
     """The documents of one file, as `documents`; a file without text gives none."""
-    try:
+    with readable(source.name):
         if source.format == "parquet":
             yield from _read_parquet(source, field or "text", errors)
             return
@@ -152,10 +167,6 @@ def read(source: Source, *, field: str | None, encoding: str, errors: str) -> It
             for text in texts:
                 yield Piece(text, starts)
                 starts = False
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{source.name} is no whole gzip file: {error}") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {source.name}: {error.strerror or error}") from None
 
 
 def _decode(
