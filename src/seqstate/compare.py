@@ -11,6 +11,7 @@ A comparison is a folder:
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ import torch
 
 from seqstate.core.record import Run, RunConfig, write_json
 from seqstate.core.spec import parse, parse_pair
-from seqstate.match import has_width, is_distribution, match_width, parameters_of
+from seqstate.match import has_width, is_counted, is_distribution, match_width, parameters_of
 from seqstate.model import build_model
 from seqstate.optimise import adamw
 from seqstate.run import execute, start
@@ -80,31 +81,47 @@ def settle(
     *,
     parameters: int,
     seeds: Sequence[int],
-    say: Callable[[str], None] = lambda line: None,
 ) -> Plan:
-    """Solve the widths. Raises ValueError for specs that cannot be read or built."""
+    """Solve the widths. Raises ValueError for specs that cannot be read or built.
+
+    Widths come in steps, of eight for four heads, so one model may miss the wanted number; then the others
+    are matched to that one, if that brings all nearer together.
+    """
     plan = Plan(corpus.id, base, parameters, seeds=list(seeds))
+    pairs = [tuple(part and str(part) for part in parse_pair(text)) for text in models]
     vocab_size = corpus.tokenizer.vocab_size
-    for text in models:
-        state, energy = (None if part is None else str(part) for part in parse_pair(text))
-        assert state is not None
-        if not has_width(state):
-            build_model(state, energy, vocab_size=vocab_size)  # refuses here, not after an hour
-            plan.entries.append(Entry(state, energy, None if is_distribution(state) else 0))
-            continue
-        energy = None if is_distribution(state) else energy or "inner"
-        if "width" not in parse(state).options:
-            state = match_width(
-                state, energy, vocab_size=vocab_size, tie=base.tie, parameters=parameters
-            )
-        found = parameters_of(state, energy, vocab_size, base.tie)
-        say(f"{state} + {energy}: {found:,} parameters ({found / parameters - 1:+.1%})")
-        plan.entries.append(Entry(state, energy, found))
+    plan.entries = [_entry(*pair, base, vocab_size, parameters) for pair in pairs]
     if len({entry.label for entry in plan.entries}) < len(plan.entries):
         raise ValueError(
             "the same model is asked for twice; name each once and use --seeds to repeat"
         )
+    sizes = [entry.parameters for entry in plan.entries if entry.parameters]
+    if sizes:
+        farthest = max(sizes, key=lambda size: abs(math.log(size / parameters)))
+        again = [_entry(*pair, base, vocab_size, farthest) for pair in pairs]
+        if _unlike(again) < _unlike(plan.entries):
+            plan.entries, plan.parameters = again, farthest
     return plan
+
+
+def _entry(
+    state: str, energy: str | None, base: RunConfig, vocab_size: int, parameters: int
+) -> Entry:
+    if is_counted(state):
+        build_model(state, energy, vocab_size=vocab_size)  # refuses here, not after an hour
+        return Entry(state, energy, None)
+    energy = energy if is_distribution(state) else energy or "inner"
+    if has_width(state) and "width" not in parse(state).options:
+        state = match_width(
+            state, energy, vocab_size=vocab_size, tie=base.tie, parameters=parameters
+        )
+    return Entry(state, energy, parameters_of(state, energy, vocab_size, base.tie, base.head_width))
+
+
+def _unlike(entries: Sequence[Entry]) -> float:
+    """How far apart the largest and the smallest model are: the logarithm of their ratio."""
+    sizes = [entry.parameters for entry in entries if entry.parameters]
+    return math.log(max(sizes) / min(sizes))
 
 
 def probe_rate(config: RunConfig, corpus: Corpus) -> float:
@@ -156,7 +173,7 @@ def save_plan(plan: Plan, folder: Path, extra: dict[str, Any]) -> None:
     data = {
         **extra,
         "corpus": plan.corpus,
-        "parameters": plan.parameters,
+        "parameters_matched": plan.parameters,
         "seeds": plan.seeds,
         "steps": plan.base.steps,
         "models": [entry.label for entry in plan.entries],

@@ -11,7 +11,7 @@ from seqstate.core.model import Counted, LanguageModel, count_parameters
 from seqstate.core.spec import Spec, parse
 from seqstate.model import build_model
 
-STEP, WIDEST = 8, 8192
+STEP, WIDEST = 4, 8192
 
 
 @lru_cache(maxsize=4096)
@@ -25,9 +25,13 @@ def parameters_of(
 
 
 def has_width(state: str | Spec) -> bool:
-    """Whether a state has a width that can be solved for (a counted table has none)."""
-    part = registry.find("states", parse(state).name)
-    return not issubclass(part, Counted) and "width" in registry.options(part)
+    """Whether a state has a width that can be solved for."""
+    return "width" in registry.options(registry.find("states", parse(state).name))
+
+
+def is_counted(state: str | Spec) -> bool:
+    """Whether a state is estimated by counting; it has no parameters to match and no seed."""
+    return issubclass(registry.find("states", parse(state).name), Counted)
 
 
 def is_distribution(state: str | Spec) -> bool:
@@ -38,7 +42,7 @@ def is_distribution(state: str | Spec) -> bool:
 def match_width(
     state: str, energy: str | None, *, vocab_size: int, tie: bool, parameters: int
 ) -> str:
-    """The spec of `state` with the width (a multiple of 8) whose model comes nearest to `parameters`.
+    """The spec of `state` with the width (a multiple of 4) whose model comes nearest to `parameters`.
 
     Raises ValueError if no width is accepted by the parts, with the reason of the last refusal.
     """

@@ -20,11 +20,19 @@ ROWS, CONTEXT = 16, 256  # of text the instruments see
 
 def add_arguments(parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a trained model's folder, or hf:FOLDER")
-    parser.add_argument("text", nargs="*", default=[], metavar="TEXT", help="files, folders, globs or -")
     parser.add_argument(
-        "--instruments", nargs="+", default=[], metavar="SPEC", help='default: all of the output layer'
+        "text", nargs="*", default=[], metavar="TEXT", help="files, folders, globs or -"
     )
-    parser.add_argument("--record", action="store_true", help="add the readings to the model's run.json")
+    parser.add_argument(
+        "--instruments",
+        nargs="+",
+        default=[],
+        metavar="SPEC",
+        help="default: all of the output layer",
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="add the readings to the model's run.json"
+    )
     parser.add_argument("--threads", type=int, default=1, help="processor threads")
     parser.add_argument("--json", action="store_true", help="print JSON")
     shared.add_text_options(parser, split=False)
@@ -79,9 +87,9 @@ def _ids(tokenizer, options):
     reading = {name: getattr(options, name) for name in ("field", "encoding", "errors")}
     if options.text:
         return encode_text(tokenizer, options.text, **reading)[0]
-    from seqstate.text.default import default_documents
-
     import numpy as np
+
+    from seqstate.text.default import default_documents
 
     return np.concatenate(list(tokenizer.encode_pieces(default_documents())))
 

@@ -76,11 +76,12 @@ def run(options) -> int:
         f"{corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}"
     )
     seeds = range(options.seed, options.seed + options.seeds)
-    plan = compare.settle(
-        options.models, corpus, base, parameters=options.parameters, seeds=seeds, say=display.note
-    )
+    former = former_plan(folder, options, corpus.id)
+    parameters = former["parameters_matched"] if former else options.parameters
+    plan = compare.settle(options.models, corpus, base, parameters=parameters, seeds=seeds)
+    show_match(plan, display.note)
     jobs = options.jobs or os.cpu_count() or 1
-    plan.base = budgeted(plan, corpus, options, folder, jobs, display.note)
+    plan.base = budgeted(plan, corpus, options, former, jobs, display.note)
     compare.save_plan(plan, folder, asked(options))
     command = shlex.join(["seqstate", *sys.argv[1:]])
     training = {"jobs": jobs, "command": command}
@@ -108,25 +109,44 @@ def check(options) -> None:
         raise ValueError(f"--jobs {options.jobs} is below 0; 0 means one per processor core")
 
 
-def asked(options) -> dict:
-    """What decides the steps of a comparison by time; a folder settles it once."""
-    return {"budget": options.budget or DEFAULT_SECONDS, "lr": options.lr}
-
-
 DEFAULT_SECONDS = 240.0
 
 
-def budgeted(plan, corpus, options, folder: Path, jobs: int, note):
+def asked(options) -> dict:
+    """What a folder settles once: with the same wishes, a later call keeps its widths and steps."""
+    budget = options.budget or DEFAULT_SECONDS
+    return {"budget": budget, "lr": options.lr, "parameters": options.parameters}
+
+
+def former_plan(folder: Path, options, corpus: str) -> dict | None:
+    """The plan of an earlier comparison in this folder, if it was asked for the same."""
+    from seqstate import compare
+
+    former, wanted = compare.load_plan(folder), {**asked(options), "corpus": corpus}
+    if former is None or {name: former.get(name) for name in wanted} != wanted:
+        return None
+    return former
+
+
+def show_match(plan, note) -> None:
+    """How equal the models are, before time is spent on them."""
+    sizes = [entry.parameters for entry in plan.entries if entry.parameters]
+    for entry in plan.entries:
+        if entry.parameters:
+            off = entry.parameters / (sum(sizes) / len(sizes)) - 1
+            note(f"  {entry.label}: {entry.parameters:,} parameters ({off:+.1%} of the mean)")
+        else:
+            note(f"  {entry.label}: counted, not matched")
+
+
+def budgeted(plan, corpus, options, former: dict | None, jobs: int, note):
     """The base configuration with its steps: as asked, or so many that all fit into the time."""
     from seqstate import compare
 
     if any(getattr(options, name) is not None for name in ("steps", "tokens", "epochs")):
         return shared.with_budget(plan.base, options, len(corpus.train))
-    former = compare.load_plan(folder)
-    wanted = {**asked(options), "corpus": plan.corpus}
-    same = former is not None and {name: former.get(name) for name in wanted} == wanted
-    if same and former["steps"]:
-        note(f"going on in {folder}: {former['steps']:,} steps a model, as settled before")
+    if former and former["steps"]:
+        note(f"{former['steps']:,} steps a model, as settled before in this folder")
         return plan.base.replace(steps=former["steps"])
     note("measuring the speed of each model to share out the time")
     steps = compare.steps_for(plan, corpus, asked(options)["budget"], jobs, len(options.lr))

@@ -54,7 +54,7 @@ class RunConfig:
         True  # go on from the previous window's state (truncated BPTT); False: random windows
     )
     accumulate: int = 1  # batches added up per step
-    lr: float = 3e-3  # peak learning rate
+    lr: float = 5e-3  # peak learning rate
     min_lr: float = 0.1  # final learning rate, as a share of the peak (cosine)
     warmup: float = 0.05  # share of the training spent rising linearly to the peak
     weight_decay: float = 0.1  # AdamW, on matrices only
