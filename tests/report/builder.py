@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from typing import Any
 
 from seqstate.core.record import Reading, Run, RunConfig
@@ -161,14 +162,7 @@ def _curve(final, consumed, seconds, points, steps, dice) -> list[dict[str, floa
 
 def pieces(text: str) -> list[str]:
     """Words with the space before them, Chinese by character, line ends apart."""
-    found: list[str] = []
-    for character in text:
-        if found and character.isalpha() and character.isascii() and found[-1][-1:].isascii():
-            if found[-1].strip().isalpha() or found[-1] == " ":
-                found[-1] += character
-                continue
-        found.append(character)
-    return found
+    return re.findall(r" ?[A-Za-z]+|.", text, flags=re.DOTALL)
 
 
 def _surprise(text, tokens, bits, counted, dice) -> dict[str, Any]:

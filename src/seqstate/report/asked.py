@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seqstate.report import numerals
-from seqstate.report.findings import deviations
+from seqstate.report.findings import TUNED, deviations
 from seqstate.report.summary import Ladder
 
 
@@ -41,10 +41,12 @@ def _training(ladder: Ladder) -> list[tuple[str, str]]:
         if not {"batch_size", "context", "accumulate"} & set(varying):
             rows = config.batch_size * config.accumulate
             found.append(("A step", f"{rows} rows of {numerals.plural(config.context, 'token')}"))
-        if not {"lr", "min_lr", "warmup"} & set(varying):
-            found.append(
-                ("Learning rate", f"{config.lr:g}, falling to {config.lr * config.min_lr:g}")
-            )
+        if "lr" in varying:
+            low, high = min(varying["lr"]), max(varying["lr"])
+            found.append(("Learning rate", f"each model's own, {low:g} to {high:g}"))
+        elif "min_lr" not in varying:
+            final = config.lr * config.min_lr
+            found.append(("Learning rate", f"{config.lr:g}, falling to {final:g}"))
         found.append(("Seeds", ", ".join(map(str, seeds))))
     counted = [row.short for row in ladder.rows if row.counted]
     if counted and trained:
@@ -63,11 +65,8 @@ def _budget(config) -> str:
 
 def equal_terms(ladder: Ladder) -> list[str]:
     """What "equal" means here: sentences, the failures of equality included."""
-    terms = [
-        "All models read the same training text with the same tokens and are scored on the same held-out text."
-    ]
-    if len(ladder.rows) == 1:
-        terms = []
+    same = "All models read the same training text in the same tokens and are scored on one held-out text."
+    terms = [same] if len(ladder.rows) > 1 else []
     for sentence in (
         _data(ladder),
         _sizes(ladder),
@@ -89,7 +88,8 @@ def _data(ladder: Ladder) -> str:
     times = f", {max(sizes) / passes:.2g} times the training text" if passes else ""
     if max(sizes) - min(sizes) < 0.5:
         return f"Each trained model read {numerals.short(sizes[0])} tokens{times}."
-    return f"The trained models read between {numerals.short(min(sizes))} and {numerals.short(max(sizes))} tokens."
+    least, most = numerals.short(min(sizes)), numerals.short(max(sizes))
+    return f"The trained models read between {least} and {most} tokens."
 
 
 def _sizes(ladder: Ladder) -> str:
@@ -110,6 +110,7 @@ def _settings(ladder: Ladder) -> str:
     names = [
         f"{name} ({', '.join(dict.fromkeys(map(str, values)))})"
         for name, values in ladder.varying().items()
+        if name not in TUNED
     ]
     return f"Not equal are the settings {numerals.listed(names)}." if names else ""
 
@@ -118,7 +119,10 @@ def _stopped(ladder: Ladder) -> str:
     early = [run for run in ladder.runs if run.stopped == "patience"]
     if not early:
         return ""
-    return f"{numerals.plural(len(early), 'run')} of {len(ladder.runs)} stopped before the budget: validation no longer improved."
+    return (
+        f"{numerals.plural(len(early), 'run')} of {len(ladder.runs)} stopped before the budget was spent: "
+        "validation no longer improved."
+    )
 
 
 def _machines(ladder: Ladder) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from seqstate.report import numerals
-from seqstate.report.figures import front, reach_time, scale_of, sized, unit_of
+from seqstate.report.figures import curve, front, scale_of, sized, unit_of
 from seqstate.report.summary import Ladder, Row
 
 
@@ -14,23 +14,39 @@ def curve_caption(ladder: Ladder, axis: str) -> str:
     return _text_read(ladder) if axis == "tokens" else _time_spent(ladder)
 
 
+Line = tuple[list[float], list[float]]
+
+
+def _lines(ladder: Ladder, axis: str, counted: bool = False) -> list[tuple[str, list[Line]]]:
+    """(name, the curves of its seeds) of the trained or the counted rows whose every seed has one."""
+    found = []
+    for row in ladder.rows:
+        scale = scale_of(row, ladder.score)
+        if row.counted == counted and scale is not None:
+            found.append((row.short, [curve(run, axis, scale) for run in row.runs]))
+    return [(name, lines) for name, lines in found if all(x for x, _ in lines)]
+
+
+def _end(lines: list[Line]) -> float:
+    """Mean over seeds of the last validation."""
+    return fmean(y[-1] for _, y in lines)
+
+
 def _text_read(ladder: Ladder) -> str:
     """Where the curves end."""
-    ends = [(row, row.stats[ladder.score].mean) for row in ladder.ranked if not row.counted]
-    if not ends:
-        return "Held-out score after each validation."
-    (first, best), (last, worst) = ends[0], ends[-1]
-    read = max(
-        float(run.curve[-1].get("tokens", 0)) for row, _ in ends for run in row.runs if run.curve
-    )
-    unit = unit_of(ladder)
-    if first is last:
-        return f"After {numerals.short(read)} tokens {first.short} stands at {numerals.bits(best)} {unit}."
-    counted = [row for row in ladder.ranked if row.counted]
-    also = f"; dotted, {counted[0].short} at {_mean(counted[0], ladder)}" if counted else ""
+    known = _lines(ladder, "tokens")
+    if not known:
+        return "The score of each validation."
+    read = numerals.short(max(x[-1] for _, lines in known for x, _ in lines))
+    ends, unit = [(_end(lines), name) for name, lines in known], unit_of(ladder)
+    (best, first), (worst, last) = min(ends), max(ends)
+    if len(ends) == 1:
+        return f"After {read} tokens {first} stands at {numerals.bits(best)} {unit}."
+    counted = _lines(ladder, "tokens", counted=True)
+    also = "".join(f"; dotted, {name} at {numerals.bits(_end(lines))}" for name, lines in counted)
     return (
-        f"After {numerals.short(read)} tokens the trained models end between {numerals.bits(best)} ({first.short}) "
-        f"and {numerals.bits(worst)} {unit} ({last.short}){also}."
+        f"After {read} tokens the last validations lie between {numerals.bits(best)} ({first}) "
+        f"and {numerals.bits(worst)} {unit} ({last}){also}."
     )
 
 
@@ -40,32 +56,21 @@ def _mean(row: Row, ladder: Ladder) -> str:
 
 def _time_spent(ladder: Ladder) -> str:
     """How long the quickest and the slowest take to a level that all trained rows reach."""
-    trained = [
-        row for row in ladder.ranked if not row.counted and all(run.curve for run in row.runs)
-    ]
-    level = max((_lowest(row, ladder) for row in trained), default=None)
-    times = []
-    for row in trained:
-        scale = scale_of(row, ladder.score)
-        if scale is None or level is None:
-            continue
-        reached = [reach_time(run, level, "cpu_seconds", scale) for run in row.runs]
-        known = [time for time in reached if time is not None]
-        if len(known) == len(reached):
-            times.append((fmean(known), row.short))
-    if len(times) < 2:
+    known = _lines(ladder, "cpu_seconds")
+    if len(known) < 2:
         return "The same validations against the CPU time the training had taken."
+    level = max(min(y) for _, lines in known for _, y in lines)
+    times = [(fmean(reached(line, level) for line in lines), name) for name, lines in known]
     (quick, first), (slow, last) = min(times), max(times)
     return (
-        f"To {numerals.bits(level or 0)} {unit_of(ladder)}, a level all trained models reach, {first} takes "
+        f"To {numerals.bits(level)} {unit_of(ladder)}, a level all trained models reach, {first} takes "
         f"{numerals.duration(quick)} of CPU time and {last} {numerals.duration(slow)}."
     )
 
 
-def _lowest(row: Row, ladder: Ladder) -> float:
-    """The worst of its seeds' best validations."""
-    scale = scale_of(row, ladder.score) or 1.0
-    return max(min(float(point["valid_nats"]) for point in run.curve) * scale for run in row.runs)
+def reached(line: Line, level: float) -> float:
+    """Where a curve first comes down to `level`, which it does."""
+    return next(x for x, y in zip(*line, strict=True) if y <= level)
 
 
 def memory_caption(ladder: Ladder) -> str:
@@ -119,6 +124,7 @@ def starvation_caption(shares: Sequence[tuple[int, float]]) -> str:
         f"{numerals.percent(share)} of the held-out {order}-grams never occur in the training text"
     )
     half = next((n for n, s in shares if s > 0.5), None)
-    if half is not None and half != order:
-        return f"{found}, and from n = {half} on it is more than half: a table of counts has no answer there of its own."
-    return f"{found}: a table of counts has no answer there of its own."
+    from_half = (
+        f", and from n = {half} on it is more than half" if half not in (None, order) else ""
+    )
+    return f"{found}{from_half}: a table of counts has no answer there of its own."

@@ -36,7 +36,7 @@ COLUMNS = (
         "",
         numerals.size,
         False,
-        "What is carried from the past, for one text",
+        "What is carried from the past",
         2,
     ),
     Column(

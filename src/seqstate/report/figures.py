@@ -82,7 +82,7 @@ def learning_curves(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Traces and layout of validation score against `axis`: one line a seed, a marker at its end.
 
-    A counted model has one point; a dotted line carries it on, to be compared with.
+    A counted model has one point; a dotted line carries it across, to be compared with.
     """
     runs = [
         (row, curve(run, axis, scale))
@@ -92,10 +92,11 @@ def learning_curves(
     ]
     runs = [(row, line) for row, line in runs if line[0]]
     right = max((line[0][-1] for _, line in runs), default=1.0)
+    left = min((x for _, line in runs for x in line[0] if x > 0), default=0.0)
     data = []
     for row, (x, y) in runs:
-        if len(x) == 1 and x[0] < right:
-            data.append(_trace(row, models, "rule", [x[0], right], [y[0], y[0]]))
+        if len(x) == 1 and len(runs) > 1:
+            data.append(_trace(row, models, "rule", [left, right], [y[0], y[0]]))
         if len(x) > 1:
             data.append(_trace(row, models, "line", x, y))
         data.append(_trace(row, models, "end", x[-1:], y[-1:]))
@@ -206,14 +207,6 @@ def _front(rows: Sequence[Row], reading: str, score: str) -> dict[str, Any]:
         "hoverinfo": "skip",
         "meta": {"role": "front"},
     }
-
-
-def reach_time(run: Run, level: float, axis: str, scale: float) -> float | None:
-    """Where a run first validates at `level` or below."""
-    for x, y in zip(*curve(run, axis, scale), strict=True):
-        if y <= level + 1e-9:
-            return x
-    return None
 
 
 def unit_of(ladder: Ladder) -> str:

@@ -14,6 +14,7 @@ SCORE_NAMES = {
     "bits_per_token": "bits per token",
     "nats_per_token": "nats per token",
 }
+TUNED = {"lr"}  # each model may have its own and the comparison still be an equal one
 UNEQUAL = 0.05  # parameters this far from their median are not called matched
 
 
@@ -57,7 +58,7 @@ def _scatter(row: Row, score: str) -> str:
     spread = row.stats[score].spread
     if spread is None:
         return ""
-    return f", with a spread of {numerals.spread(spread)} over {len(row.runs)} seeds"
+    return f", with a spread of {numerals.spread(spread)} over {row.stats[score].count} seeds"
 
 
 def _certainty(ladder: Ladder) -> str:
@@ -67,8 +68,14 @@ def _certainty(ladder: Ladder) -> str:
     if best.counted and second.counted:
         return "Both are counted, not trained, so no seed takes part in the difference."
     if found.margin is None:
-        return _untold([row for row in (best, second) if not row.counted and len(row.runs) == 1])
-    seeds = _seed_words(best, second)
+        return _untold(
+            [
+                row
+                for row in (best, second)
+                if not row.counted and row.stats[ladder.score].count == 1
+            ]
+        )
+    seeds = _seed_words(best, second, ladder.score)
     if found.margin == 0:
         return f"Every seed gives the same number ({seeds})."
     interval = f"{numerals.gap(found.gap)} ± {numerals.gap(found.margin)}"
@@ -78,14 +85,20 @@ def _certainty(ladder: Ladder) -> str:
             "so these runs do not tell the two apart."
         )
     others = [row.short for row in tied(ladder)]
-    also = f"; {numerals.listed(others)}, further behind but scattered more, cannot be told from it"
-    return f"That is more than seeds scatter: {interval} (95 % interval, {seeds}){also if others else ''}."
+    also = ""
+    if others:
+        also = f"; {numerals.listed(others)}, further behind but scattered more, cannot be told from it"
+    return f"That is more than seeds scatter: {interval} (95 % interval, {seeds}){also}."
 
 
 def tied(ladder: Ladder) -> list[Row]:
     """The rows whose difference from the best has an interval that includes zero."""
     best, *others = ladder.ranked
     return [row for row in others if contrast(best, row, ladder.score).told_apart is False]
+
+
+def _once(row: Row, score: str) -> bool:
+    return not row.counted and row.stats[score].count == 1
 
 
 def _untold(once: list[Row]) -> str:
@@ -95,12 +108,11 @@ def _untold(once: list[Row]) -> str:
     )
 
 
-def _seed_words(best: Row, second: Row) -> str:
-    trained = [row for row in (best, second) if not row.counted]
-    counts = sorted({len(row.runs) for row in trained})
-    if len(counts) == 1:
-        return f"{numerals.plural(counts[0], 'seed')}{' each' if len(trained) == 2 else ''}"
-    return f"{len(best.runs)} and {len(second.runs)} seeds"
+def _seed_words(best: Row, second: Row, score: str) -> str:
+    counts = [row.stats[score].count for row in (best, second) if not row.counted]
+    if len(set(counts)) == 1:
+        return numerals.plural(counts[0], "seed") + (" each" if len(counts) == 2 else "")
+    return f"{counts[0]} and {counts[1]} seeds"
 
 
 def _memory(ladder: Ladder) -> str:
@@ -135,7 +147,7 @@ def _caveat(ladder: Ladder) -> str:
         reasons.append(
             f"parameters differ by up to {numerals.percent(deviation)} from their median"
         )
-    names = sorted(ladder.varying())
+    names = sorted(set(ladder.varying()) - TUNED)
     if names:
         reasons.append(f"the runs differ in {numerals.listed(names)}")
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 MISSING = "–"
+WORDS = "no one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
 
 
 def bits(value: float) -> str:
@@ -86,22 +87,7 @@ def signed(text: str, value: float) -> str:
 
 def word(count: int) -> str:
     """Small counts as words, for sentences."""
-    words = [
-        "no",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-    ]
-    return words[count] if 0 <= count < len(words) else str(count)
+    return WORDS[count] if 0 <= count < len(WORDS) else str(count)
 
 
 def plural(count: int, noun: str) -> str:

@@ -62,6 +62,7 @@ def html(runs: Sequence[Run], title: str | None = None) -> str:
         .render(
             title=title or _title(found),
             parts=parts,
+            several=len(parts) > 1,
             looks=[palette.look(index) for index in range(len(models))],
             palettes={"light": palette.LIGHT, "dark": palette.DARK},
             figures=_figures(parts, models),

@@ -1,9 +1,9 @@
 """One look a model, the same in every figure, table and legend of a page: colour, marker and dash.
 
-Eight hues found by search near those of Okabe & Ito 2008: any two stay at least 20 apart (CIE 1976) for normal,
-protanope, deuteranope and tritanope eyes (Machado et al. 2009), and each has a contrast of about 3 or more with
-the page, white or dark (Okabe & Ito's own: 16 apart, contrast down to 1.3 on white). The marker tells models
-apart in print, the dash beyond eight of them.
+Eight hues found by search near those of Okabe & Ito 2008: any two stay at least 20 apart (CIE 1976) for
+normal, protanope, deuteranope and tritanope eyes (Machado et al. 2009), and each has a contrast of about 3 or
+more with the page, white or dark (Okabe & Ito's own: 16 apart, contrast down to 1.3 on white). The marker
+tells models apart in print, the dash beyond eight of them.
 """
 
 from __future__ import annotations

@@ -89,6 +89,8 @@ def passage(ladder: Ladder) -> Passage | None:
     text = max(texts, key=lambda one: (texts[one], one))
     read = [(row, _nats(row, text)) for row in ladder.rows]
     known = [(row, nats) for row, nats in read if nats]
+    if not known:
+        return None
     rows = tuple(row for row, _ in known)
     nats = tuple(nats for _, nats in known)
     return Passage(

@@ -5,9 +5,9 @@
   const off = new Set();    // models switched off in a legend
   const logs = new Set();   // figures whose x axis is a logarithm
   const touch = matchMedia("(pointer: coarse)").matches;
-  const config = { displaylogo: false, displayModeBar: touch ? false : "hover",
-                   modeBarButtonsToRemove: ["select2d", "lasso2d"] };
-  let paper = null;         // width in pixels while printing
+  const config = { displaylogo: false, displayModeBar: touch ? false : "hover", plotlyServerURL: "",
+                   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };  // and none that uploads
+  let paper = false;        // whether the page is being printed
 
   const style = () => getComputedStyle(document.documentElement);
   const colour = (name) => style().getPropertyValue(name).trim();
@@ -44,7 +44,7 @@
 
   function layoutOf(id, figure, width) {
     const x = axis(figure.layout.xaxis, true), y = axis(figure.layout.yaxis, false);
-    if (logs.has(id)) { x.type = "log"; delete x.rangemode; }
+    if (logs.has(id)) Object.assign(x, { type: "log", rangemode: "normal", ...logTicks(figure) });
     const margin = { l: 58, r: 14, t: 8, b: 48 };
     const layout = {
       width, height: Math.round(Math.min(360, Math.max(270, width * 0.66))), margin, xaxis: x, yaxis: y,
@@ -56,6 +56,18 @@
     };
     if (figure.labels) layout.annotations = labels(figure, layout);
     return layout;
+  }
+
+  const compact = new Intl.NumberFormat("en", { notation: "compact" });
+  function logTicks(figure) {
+    const xs = figure.data.flatMap((trace) => trace.x).filter((x) => x > 0);
+    const low = Math.min(...xs), high = Math.max(...xs), decades = Math.log10(high / low);
+    const digits = decades > 3 ? [1] : decades > 1.5 ? [1, 3] : [1, 2, 5], ticks = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
+      digits.forEach((digit) => ticks.push(digit * 10 ** power));
+    }
+    const kept = ticks.filter((tick) => tick >= low * 0.9 && tick <= high * 1.1);
+    return { tickvals: kept, ticktext: kept.map((tick) => compact.format(tick)) };
   }
 
   // Names beside the points, where they fit without covering a point or another name; a line leads to a far one.
@@ -73,7 +85,11 @@
     points.forEach(({ trace, x, y }, own) => {
       plain.innerHTML = trace.text[0];
       const w = plain.value.length * 6.4, h = 14;
+      // beside a neighbour's mark a name could be taken for the neighbour's: it goes further off, on a line
+      const crowded = (dx) => points.some((p, i) => i !== own && Math.abs(p.y - y) < 12
+        && (p.x - x) * dx > -9 && Math.abs(p.x - x) < 18);
       for (const [dx, dy] of places) {
+        if (dy === 0 && crowded(dx)) continue;
         const sx = dx * ((dy ? 22 : 12) + w / 2), sy = dy * 15, cx = x + sx, cy = y + sy;
         const box = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2];
         if (box[0] < 0 || box[1] < 0 || box[2] > inner.w || box[3] > inner.h) continue;
@@ -91,7 +107,7 @@
 
   function draw(id) {
     const node = document.getElementById(id), figure = figures[id];
-    const width = paper || Math.floor(node.clientWidth);
+    const width = paper ? (node.closest(".one") ? 500 : 330) : Math.floor(node.clientWidth);
     if (!width) return;
     const many = figure.data.filter((t) => t.meta.role === "line").length > 8;
     Plotly.react(node, figure.data.map((trace) => paint(trace, many)), layoutOf(id, figure, width), config);
@@ -119,7 +135,7 @@
     draw(id);
   }));
 
-  // Paper is white and one column wide, whatever the screen is.
-  addEventListener("beforeprint", () => { paper = 660; window.seqstate.apply("light"); });
-  addEventListener("afterprint", () => { paper = null; window.seqstate.apply(); });
+  // Paper is white and two figures wide, whatever the screen is.
+  addEventListener("beforeprint", () => { paper = true; window.seqstate.apply("light"); });
+  addEventListener("afterprint", () => { paper = false; window.seqstate.apply(); });
 })();

@@ -16,6 +16,7 @@ from seqstate.report.columns import COLUMNS
 from seqstate.report.contrast import contrast
 from seqstate.report.figures import Figure
 from seqstate.report.findings import SCORE_NAMES, deviations
+from seqstate.report.palette import look
 from seqstate.report.passage import EDGES, SHIFTS, passage
 from seqstate.report.summary import Ladder, Row
 from seqstate.report.tables import BEST, cell, mark, scatter
@@ -44,7 +45,7 @@ def asked(ladder: Ladder, models: Models) -> Section:
 def ladder_table(ladder: Ladder, models: Models) -> Section:
     columns = [column for column in COLUMNS if any(column.name in row.stats for row in ladder.rows)]
     columns.sort(key=lambda column: column.name != ladder.score)  # the score first: narrow screens
-    off = deviations(ladder)
+    off = deviations(ladder) if len(ladder.trained) > 1 else {}
     rows = [
         {
             "row": row,
@@ -70,6 +71,7 @@ def ladder_table(ladder: Ladder, models: Models) -> Section:
         "marks": {entry["mark"] for entry in rows},
         "unit": SCORE_NAMES[ladder.score],
         "strip": _strip(ladder),
+        "matched": any(entry["off"] for entry in rows),
         "seeded": any(row.stats[ladder.score].count > 1 for row in ladder.ranked),
     }
     return Section("ladder", "The ladder", content)
@@ -114,8 +116,8 @@ def curves(ladder: Ladder, models: Models) -> Section | None:
         if not any(trace["meta"]["role"] == "line" for trace in data):
             continue
         layout["xaxis"] = {"title": {"text": unit}, "rangemode": "tozero"}
-        layout["yaxis"]["title"] = {"text": f"held-out {figures.unit_of(ladder)}"}
-        alt = f"Line plot of held-out {figures.unit_of(ladder)} against {unit}, one line a model and seed."
+        layout["yaxis"]["title"] = {"text": f"validation {figures.unit_of(ladder)}"}
+        alt = f"Line plot of validation {figures.unit_of(ladder)} against {unit}, one line a model and seed."
         caption = curve_caption(ladder, axis)
         made.append(Figure(f"curve-{axis}", title, caption, alt, data, layout, logs=True))
     return _drawn("curves", "How they learn", made, ladder, models)
@@ -162,13 +164,14 @@ def surprise(ladder: Ladder, models: Models) -> Section | None:
     }
     data = {
         "names": [row.short for row in found.rows],
-        "looks": [models[row.label] for row in found.rows],
-        "nats": [[round(value, 3) for value in values] for values in found.nats],
+        "hues": [look(models[row.label]).hue for row in found.rows],
+        "nats": [[round(value, 4) for value in values] for values in found.nats],
         "edges": EDGES,
         "shifts": SHIFTS,
         "against": found.against,
     }
-    return Section("surprise", "Where memory helps", content, data=data)
+    title = "Where memory helps" if len(found.rows) > 1 else "What surprises it"
+    return Section("surprise", title, content, data=data)
 
 
 def samples(ladder: Ladder, models: Models) -> Section | None:

@@ -5,7 +5,7 @@
   const BITS = 1 / Math.LN2;
 
   document.querySelectorAll(".surprises").forEach((figure) => {
-    const { names, nats, edges, shifts, against, looks } = all[figure.dataset.of];
+    const { names, nats, edges, shifts, against, hues } = all[figure.dataset.of];
     const find = (role) => figure.querySelector(`[data-role="${role}"]`);
     const passage = figure.querySelector(".passage"), readout = figure.querySelector(".readout");
     const shown = figure.querySelector('[data-caption="shown"]');
@@ -59,7 +59,7 @@
         const line = body.insertRow();
         if (row === one || row === two) line.className = "chosen";
         const name = make("th", names[row]);
-        name.style.setProperty("--dot", `var(--hue-${looks[row] % 8})`);
+        name.style.setProperty("--dot", `var(--hue-${hues[row]})`);
         line.append(name, make("td", (nats[row][index] * BITS).toFixed(2)), make("td", nats[row][index].toFixed(2)));
       }
       readout.classList.add("chosen");

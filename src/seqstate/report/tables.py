@@ -42,14 +42,16 @@ def scatter(row: Row, score: str) -> str:
     return "±" + numerals.spread(stat.spread)
 
 
-def table(runs: Sequence[Run], width: int = 100) -> Table:
-    """A table for a terminal of `width` characters; columns that do not fit are left out, the score last.
+def table(runs: Sequence[Run], width: int | None = None) -> Table:
+    """A table for `width` characters (None: this terminal's); columns that do not fit are left out.
 
     Runs on several corpora give one table each, stacked: they are never ranked together.
     Raises ValueError if there is no run.
     """
+    from rich.console import Console
     from rich.table import Table
 
+    width = width or Console().width
     found = [_table(ladder, width) for ladder in ladders(runs)]
     if len(found) == 1:
         return found[0]
