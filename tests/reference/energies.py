@@ -157,3 +157,59 @@ def soft_bits(h, w, read, offset, ask, tau=None, alpha=0.0):
     if tau is not None:
         z = [t * math.tanh(x) for t, x in zip(tau, z, strict=True)]
     return dot(z, phi) + (alpha * dot(h, w) if alpha else 0.0)
+
+
+def mixtape(h, words, bias, facets, gates, gate_scores, gate_table, gate_bias):
+    """facets: 4 matrices; gates: 3 matrices; the tree of sigmoids spelt out as products."""
+    tops = [[math.tanh(x) for x in apply(matrix, h)] for matrix in facets]
+    asked = [[math.tanh(x) for x in apply(matrix, h)] for matrix in gates]
+    logits = []
+    for w, b, v, offsets in zip(words, bias, gate_table, gate_bias, strict=True):
+        g1, g2, g3 = (
+            sigmoid(dot(v, a) + dot(u, h) + o)
+            for a, u, o in zip(asked, gate_scores, offsets, strict=True)
+        )
+        pi = (g1 * g2, g1 * (1 - g2), (1 - g1) * g3, (1 - g1) * (1 - g3))
+        logits.append(sum(p * dot(top, w) for p, top in zip(pi, tops, strict=True)) + b)
+    return logits
+
+
+def unit(x):
+    length = math.sqrt(dot(x, x))
+    return [a / length for a in x]
+
+
+def mol(h, words, bias, facets, query_gate, word_gate, tau, word_groups):
+    """facets: Q matrices; query_gate, word_gate: functions of a vector that give one number a pair."""
+    asked = [unit(apply(matrix, h)) for matrix in facets]
+    logits = []
+    for w, b in zip(words, bias, strict=True):
+        pieces = [unit(piece) for piece in split(w, word_groups)]
+        z = [dot(f, g) for f in asked for g in pieces]
+        gates = [x * y for x, y in zip(query_gate(h), word_gate(w), strict=True)]
+        pi = softmax([x * sigmoid(x) for x in gates])
+        logits.append(tau * dot(pi, z) + b)
+    return logits
+
+
+def multi_facet(h, words, bias, mix, prior, facets, parts):
+    """prior: function of the block; facets: J + K - 1 matrices D x 2 D."""
+    bent = apply(mix, h)
+    block = h + [x * (1 + math.erf(x / math.sqrt(2))) / 2 for x in bent]
+    pi = softmax(prior(block))
+    tops = [apply(matrix, block) for matrix in facets]
+    mixed = [0.0] * len(words)
+    for k, weight in enumerate(pi):
+        own = [tops[v % parts] if k == 0 else tops[parts + k - 1] for v in range(len(words))]
+        p = softmax([dot(f, w) + b for f, w, b in zip(own, words, bias, strict=True)])
+        mixed = [m + weight * x for m, x in zip(mixed, p, strict=True)]
+    return [math.log(m) for m in mixed]
+
+
+def binary_codes(z, codes, bias):
+    """Log of the product of the bits' probabilities, plus the word's bias."""
+    logits = []
+    for code, b in zip(codes, bias, strict=True):
+        chances = (sigmoid(x) if bit else 1 - sigmoid(x) for x, bit in zip(z, code, strict=True))
+        logits.append(math.log(math.prod(chances)) + b)
+    return logits

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqstate.core.energy import tiled_nll
+from seqstate import native
 from seqstate.core.model import IGNORE
 from seqstate.energies._words import WordHead, linear
 
@@ -51,9 +51,7 @@ class MoS(WordHead):
         log_pi, facets = self.mixture(hidden)
         rows = facets.flatten(0, 1)  # R K rows of one plain softmax: the tiles never see R x V x K
         wanted = targets.repeat_interleave(self.components)
-        each = tiled_nll(
-            lambda part: F.linear(part, self.weight, self.bias), rows, wanted, self.vocab_size
-        )
+        each = native.cross_entropy_inner(rows, self.weight, self.bias, wanted)
         nll = -torch.logsumexp(log_pi - each.view_as(log_pi), -1)
         return nll.masked_fill(targets == IGNORE, 0.0)
 
