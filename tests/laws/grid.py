@@ -43,6 +43,13 @@ ENERGY_OPTIONS = [
     "soft_bits(form='residual', bits=7)",
     "soft_minimum(temperature=0.1)",
 ]
+TASK_OPTIONS = [
+    "mqar(filler=False, power=1.0)",
+    "khop(hops=3, mixed=True)",
+    "brackets(kinds=2, depth=3, opening=0.7)",
+    "tree(depth=1, arity=2)",
+    "tree(depth=4, branching=0.0)",
+]
 
 
 def state_specs() -> list[str]:

@@ -14,7 +14,6 @@ from functools import partial
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqstate.core import registry
@@ -23,6 +22,7 @@ from seqstate.core.spec import Spec, parse
 from seqstate.states import _attention_cache as cache
 from seqstate.states._attention_picks import Picker, gumbel
 from seqstate.states._attention_positions import normalise, rotate
+from seqstate.states._mlp import MLP
 
 
 @dataclass(frozen=True)
@@ -162,31 +162,3 @@ class Layer(nn.Module):
 
     def _per_query_head(self, kept: Float[Tensor, "B S Hkv K"]) -> Float[Tensor, "B H S K"]:
         return kept.transpose(1, 2).repeat_interleave(self.shape.heads // self.shape.kv_heads, 1)
-
-
-class MLP(nn.Module):
-    """down(relu(up x)^2), four widths wide."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, bias=False)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
-
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        return self.down(_SquaredReLU.apply(self.up(self.norm(x))))
-
-
-class _SquaredReLU(torch.autograd.Function):
-    """relu(x)^2 that keeps relu(x) alone: composed, torch stores and reads twice as much."""
-
-    @staticmethod
-    def forward(ctx, x):
-        positive = x.relu()
-        ctx.save_for_backward(positive)
-        return positive * positive
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        return (grad * ctx.saved_tensors[0]).mul_(2)

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.core.model import StateModel
+from seqstate.core.model import HasGates, StateModel
 from seqstate.core.recurrent import read_packed
 from seqstate.core.state import State
+from seqstate.states._cells import stacked_gate_inputs
 
 
-class LSTM(StateModel):
+class LSTM(StateModel, HasGates):
     """layers: stacked cells of `width`. dropout: between layers. forget_bias: start of the forget gate."""
 
     def __init__(
@@ -47,10 +48,21 @@ class LSTM(StateModel):
         state: State | None = None,
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], State]:
-        state = self.init_state(x.shape[0]) if state is None else state
-        before = (
+        before = self._layers_first(x.shape[0], state)
+        hidden, (last, cell) = read_packed(self.cell, x, before, lengths)
+        return hidden, {"hidden": last.transpose(0, 1), "cell": cell.transpose(0, 1)}
+
+    def gates(
+        self, x: Float[Tensor, "B T D"], state: State | None = None
+    ) -> dict[str, Float[Tensor, "B T N D"]]:
+        """The `input`, `forget` and `output` gates of every layer."""
+        given = stacked_gate_inputs(self.cell, x, self._layers_first(x.shape[0], state))
+        enter, forget, _, leave = given.sigmoid().chunk(4, -1)
+        return {"input": enter, "forget": forget, "output": leave}
+
+    def _layers_first(self, batch_size: int, state: State | None) -> tuple[Tensor, Tensor]:
+        state = self.init_state(batch_size) if state is None else state
+        return (
             state["hidden"].transpose(0, 1).contiguous(),
             state["cell"].transpose(0, 1).contiguous(),
         )
-        hidden, (last, cell) = read_packed(self.cell, x, before, lengths)
-        return hidden, {"hidden": last.transpose(0, 1), "cell": cell.transpose(0, 1)}

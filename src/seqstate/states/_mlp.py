@@ -1,0 +1,39 @@
+"""down(relu(up x)^2) after a layer normalisation, four widths wide: what follows a token mixer in a stack.
+
+Squared ReLU: So et al. 2021 (https://arxiv.org/abs/2109.08668).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class MLP(nn.Module):
+    """Normalisation and two matrices without biases."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        return self.down(_SquaredReLU.apply(self.up(self.norm(x))))
+
+
+class _SquaredReLU(torch.autograd.Function):
+    """relu(x)^2 that keeps relu(x) alone: composed, torch stores and reads twice as much."""
+
+    @staticmethod
+    def forward(ctx, x):
+        positive = x.relu()
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return (grad * ctx.saved_tensors[0]).mul_(2)
