@@ -110,11 +110,15 @@ def _write_section(
 ) -> None:
     for start in range(0, len(section.ids), CHUNK):
         part = slice(start, start + CHUNK)
-        grams = map(" ".join, names[section.ids[part]])
-        # ten digits bring a float32 back to itself
-        logp = map("{:.10g}".format, section.logp[part] / LN10)
-        columns = [logp, grams]
+        lines = _numbers(section.logp[part]) + "\t"
+        for n, column in enumerate(section.ids[part].T):
+            lines = lines + names[column] if n == 0 else lines + " " + names[column]
         if with_backoff:
-            columns.append(map("{:.10g}".format, section.backoff[part] / LN10))
-        file.writelines("\t".join(line) + "\n" for line in zip(*columns, strict=True))
+            lines = lines + "\t" + _numbers(section.backoff[part])
+        file.write("\n".join(lines) + "\n")
     file.write("\n")
+
+
+def _numbers(natural: Array) -> Array:
+    """Logarithms to base 10 as text; ten digits bring a float32 back to itself."""
+    return np.array([f"{value:.10g}" for value in (natural / LN10).tolist()], dtype=object)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqstate.core.model import IGNORE, Counted, LanguageModel, last_real
@@ -21,7 +22,8 @@ from seqstate.states._arpa_write import write
 from seqstate.states._kneser_ney import Tables, smooth
 from seqstate.states._ngram_counts import closed_stream, count_ngrams, word_bits
 
-NOTHING = -1  # a place of the window where nothing was read yet
+NOTHING = -1  # a place of the window where nothing was read yet; the row of a context never seen
+BEYOND = np.iinfo(np.int64).max  # ends every sorted table: no key is as large
 
 
 class NGram(LanguageModel, Counted):
@@ -31,6 +33,9 @@ class NGram(LanguageModel, Counted):
     prune[n - 1] times or less are dropped (the last threshold serves all longer ones; () drops none).
     fallback: discounts of counts 1, 2 and 3 or more where the text is too small to estimate them.
     """
+
+    unigram: Tensor
+    boundary: Tensor
 
     def __init__(
         self,
@@ -45,16 +50,15 @@ class NGram(LanguageModel, Counted):
         self.vocab_size, self.order = vocab_size, order
         self.prune, self.fallback = tuple(prune), tuple(fallback)
         self.bits = word_bits(vocab_size)
-        self.register_buffer("boundary", torch.tensor(NOTHING))
         uniform = torch.full((vocab_size,), -math.log(vocab_size), dtype=torch.float64)
         self.register_buffer("unigram", uniform)
+        self.register_buffer("boundary", torch.tensor(NOTHING))
         for n in range(2, order + 1):
-            rows = vocab_size if n == 2 else 0
-            self.register_buffer(f"backoff_{n - 1}", torch.zeros(rows))
+            self._keep(f"backoff_{n - 1}", np.zeros(vocab_size if n == 2 else 0))
+            self._keep(f"keys_{n}", np.zeros(0, np.int64))
+            self._keep(f"logp_{n}", np.zeros(0))
             if n > 2:
-                self.register_buffer(f"contexts_{n - 1}", torch.zeros(0, dtype=torch.int64))
-            self.register_buffer(f"keys_{n}", torch.zeros(0, dtype=torch.int64))
-            self.register_buffer(f"logp_{n}", torch.zeros(0))
+                self._keep(f"contexts_{n - 1}", np.zeros(0, np.int64))
 
     def count(self, tokens: Any, boundary: int) -> None:
         """Estimate from ids in which `boundary` opens each document; what was counted before is forgotten.
@@ -69,13 +73,11 @@ class NGram(LanguageModel, Counted):
 
     def fill(self, tables: Tables, boundary: int) -> None:
         """Take over estimated tables."""
-        arrays = {"unigram": tables.unigram}
-        for name in ("contexts", "backoff", "keys", "logp"):
-            arrays |= {f"{name}_{n}": array for n, array in getattr(tables, name).items()}
-        device = self.unigram.device
-        for name, array in arrays.items():
-            setattr(self, name, torch.from_numpy(array).to(device))
+        self.unigram.copy_(torch.from_numpy(tables.unigram))
         self.boundary.fill_(boundary)
+        for kind in ("contexts", "backoff", "keys", "logp"):
+            for n, array in getattr(tables, kind).items():
+                self._keep(f"{kind}_{n}", array)
 
     def tables(self) -> Tables:
         """What was estimated, as numpy arrays that share the model's memory."""
@@ -83,7 +85,7 @@ class NGram(LanguageModel, Counted):
         for name, buffer in self.named_buffers():
             kind, _, length = name.partition("_")
             if length:
-                groups[kind][int(length)] = buffer.cpu().numpy()
+                groups[kind][int(length)] = buffer[:-1].cpu().numpy()
         return Tables(self.unigram.cpu().numpy(), **groups)
 
     def to_arpa(self, path: str | Path, words: Sequence[str]) -> None:
@@ -140,6 +142,12 @@ class NGram(LanguageModel, Counted):
         loss = -self._score(windows.flatten(0, 1), words).view_as(targets)
         return loss.where(asked, 0).float(), after
 
+    def _keep(self, name: str, array: np.ndarray) -> None:
+        """Store a table with one more entry, which is where an absent key and the index -1 lead."""
+        keys = array.dtype == np.int64
+        ended = np.append(array, BEYOND if keys else 0).astype(np.int64 if keys else np.float32)
+        self.register_buffer(name, torch.from_numpy(ended).to(self.unigram.device))
+
     def _windows(
         self, tokens: Tensor, state: State | None, lengths: Tensor | None
     ) -> tuple[Int[Tensor, "B T C"], State]:
@@ -150,50 +158,50 @@ class NGram(LanguageModel, Counted):
         context = self.order - 1
         if not context:
             return joined.new_zeros(*tokens.shape, 0).long(), before
-        ends = tokens.new_tensor([tokens.shape[1]]) if lengths is None else lengths
-        places = ends[:, None] + torch.arange(context, device=tokens.device)
-        after = joined.gather(1, places.expand(len(joined), -1))
+        if lengths is None:
+            after = joined[:, -context:].clone()
+        else:
+            places = lengths[:, None] + torch.arange(context, device=tokens.device)
+            after = joined.gather(1, places)
         return joined[:, 1:].unfold(1, context, 1).long(), after
 
     def _rows(self, windows: Int[Tensor, "Q C"]) -> list[Int[Tensor, " Q"]]:
-        """Row of the context of length 1, 2, ... in its table; -1 where it was never seen."""
-        if windows.shape[1] == 0:
-            return []
-        rows = [windows[:, -1]]
+        """Row of the context of length 1, 2, ... in its table; NOTHING where it was never seen."""
+        rows = [windows[:, -1]] if self.order > 1 else []
         for length in range(2, self.order):
             # an absent row or word has all its high bits set, so its key is negative and is not found
             key = (rows[-1] << self.bits) | windows[:, -length]
-            place, found = _find(getattr(self, f"contexts_{length}"), key)
+            place, found = self._find(f"contexts_{length}", key)
             rows.append(place.where(found, NOTHING))
         return rows
 
-    def _backoff(self, length: int, row: Int[Tensor, " Q"]) -> Float[Tensor, " Q"]:
-        table = getattr(self, f"backoff_{length}")
-        if table.numel() == 0:
-            return table.new_zeros(row.shape)
-        return table[row.clamp(min=0)].where(row >= 0, 0)
+    def _find(
+        self, name: str, key: Int[Tensor, " Q"]
+    ) -> tuple[Int[Tensor, " Q"], Bool[Tensor, " Q"]]:
+        """Where each key would be in a table, and whether it is there."""
+        table = self.get_buffer(name)
+        place = torch.searchsorted(table, key)
+        return place, table[place] == key
 
     def _score(self, windows: Int[Tensor, "Q C"], words: Int[Tensor, " Q"]) -> Float[Tensor, " Q"]:
         """Log-probability of one word after each window, in float64."""
         score = self.unigram[words]
         for n, row in enumerate(self._rows(windows), 2):
-            place, found = _find(getattr(self, f"keys_{n}"), (row << self.bits) | words)
-            seen = _take(getattr(self, f"logp_{n}"), place)
-            score = seen.double().where(found, score + self._backoff(n - 1, row))
+            place, found = self._find(f"keys_{n}", (row << self.bits) | words)
+            backed_off = score + self.get_buffer(f"backoff_{n - 1}")[row]
+            score = self.get_buffer(f"logp_{n}")[place].double().where(found, backed_off)
         return score
 
     def _distribution(self, windows: Int[Tensor, "Q C"]) -> Float[Tensor, "Q V"]:
         """Log-probabilities of all words: unigrams, then the words seen after ever longer contexts."""
         rows = self._rows(windows)
-        shares = [self._backoff(length, row) for length, row in enumerate(rows, 1)]
-        # log of what the contexts of this length and longer leave to shorter ones
-        left = windows.new_zeros(len(windows), dtype=torch.float64)
-        remaining = [left := left + share for share in reversed(shares)][::-1]
-        out = self.unigram.expand(len(windows), -1)
-        out = (out + remaining[0][:, None] if remaining else out).float()
+        # log of what contexts of each length and all longer ones leave to shorter ones
+        left = [windows.new_zeros(len(windows), dtype=torch.float64)]
+        for length in range(len(rows), 0, -1):
+            left.append(left[-1] + self.get_buffer(f"backoff_{length}")[rows[length - 1]])
+        out = (self.unigram + left.pop()[:, None]).float()
         for n, row in enumerate(rows, 2):
-            rest = remaining[n - 1] if n <= len(rows) else torch.zeros_like(left)
-            self._overwrite(out, n, row, rest)
+            self._overwrite(out, n, row, left.pop().float())
         return out
 
     def _overwrite(
@@ -201,21 +209,18 @@ class NGram(LanguageModel, Counted):
         out: Float[Tensor, "Q V"],
         n: int,
         row: Int[Tensor, " Q"],
-        rest: Float[Tensor, " Q"],
+        left: Float[Tensor, " Q"],
     ) -> None:
         """Write the n-grams that continue each context, times what longer contexts leave."""
-        keys, logp = getattr(self, f"keys_{n}"), getattr(self, f"logp_{n}")
-        known = (row >= 0).nonzero()[:, 0]
-        first = row[known] << self.bits
-        start = torch.searchsorted(keys, first)
-        size = torch.searchsorted(keys, first + (1 << self.bits)) - start
-        if not int(size.sum()):
-            return
-        owner = known.repeat_interleave(size)
-        shift = start - (size.cumsum(0) - size)
-        place = torch.arange(len(owner), device=row.device) + shift.repeat_interleave(size)
+        keys = self.get_buffer(f"keys_{n}")
+        first = row << self.bits
+        start, end = torch.searchsorted(keys, torch.stack([first, first + (1 << self.bits)]))
+        size = end - start
+        owner = torch.arange(len(row), device=row.device).repeat_interleave(size)
+        shift = start - size.cumsum(0) + size  # from a place among all that are written to its key
+        place = torch.arange(len(owner), device=row.device) + shift[owner]
         word = keys[place] & ((1 << self.bits) - 1)
-        out.view(-1)[owner * self.vocab_size + word] = logp[place] + rest.float()[owner]
+        out[owner, word] = self.get_buffer(f"logp_{n}")[place] + left[owner]
 
     def _check_ids(self, ids: Tensor) -> None:
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size:
@@ -226,23 +231,11 @@ class NGram(LanguageModel, Counted):
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
         """The tables take the size of those that are loaded; the vocabulary and order must agree."""
-        for name, buffer in self.named_buffers(recurse=False):
+        for name, buffer in list(self.named_buffers(recurse=False)):
             loaded = state_dict.get(prefix + name)
             if name not in ("unigram", "boundary", "backoff_1") and loaded is not None:
-                setattr(self, name, buffer.new_empty(loaded.shape))
+                self.register_buffer(name, buffer.new_empty(loaded.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _find(table: Int[Tensor, " N"], key: Int[Tensor, " Q"]) -> tuple[Int[Tensor, " Q"], Tensor]:
-    """Where each key would be in a sorted table, and whether it is there."""
-    if table.numel() == 0:
-        return torch.zeros_like(key), torch.zeros_like(key, dtype=torch.bool)
-    place = torch.searchsorted(table, key).clamp(max=len(table) - 1)
-    return place, table[place] == key
-
-
-def _take(table: Float[Tensor, " N"], place: Int[Tensor, " Q"]) -> Float[Tensor, " Q"]:
-    return table[place] if table.numel() else table.new_zeros(place.shape)
 
 
 def _check_options(vocab_size: int, order: int, prune: Any, fallback: Any) -> None:
@@ -250,8 +243,7 @@ def _check_options(vocab_size: int, order: int, prune: Any, fallback: Any) -> No
         raise ValueError(f"vocab_size is {vocab_size}, wanted at least 1")
     if order < 1:
         raise ValueError(f"order is {order}, wanted at least 1 (1: no memory, 5: four words)")
-    thresholds = list(prune) if isinstance(prune, tuple | list) else None
-    if thresholds is None or thresholds != sorted(thresholds) or any(thresholds[:1]):
+    if list(prune) != sorted(prune) or any(prune[:1]):
         raise ValueError(
             f"prune is {prune!r}, wanted thresholds that start at 0 and never fall, such as (0, 0, 1)"
         )
