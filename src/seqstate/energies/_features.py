@@ -70,7 +70,26 @@ def feature_max(
     *scalars: Float[Tensor, " G"],
 ) -> Float[Tensor, "*E T C"]:
     """The largest term, or at a temperature above 0 its soft form t log mean_g exp(term_g / t)."""
+    if not torch.is_grad_enabled():
+        best, _ = _highest(term, groups, temperature, query, keys, *scalars)
+        return best - temperature * math.log(groups)
     return _FeatureMax.apply(term, groups, temperature, query, keys, *scalars)
+
+
+def _highest(term, groups: int, temperature: float, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    """The running (soft) maximum, and which feature first reached it where the maximum is hard."""
+    best, which = None, None
+    for g, feature in enumerate(_features(groups, *tensors)):
+        score = term(*feature)
+        if best is None or which is None:
+            best, which = score, torch.zeros_like(score, dtype=torch.int16)
+        elif temperature:
+            best = torch.logaddexp(best / temperature, score / temperature) * temperature
+        else:
+            which = torch.where(score > best, g, which)
+            best = torch.maximum(score, best)
+    assert best is not None and which is not None
+    return best, which
 
 
 class _FeatureMax(torch.autograd.Function):
@@ -78,16 +97,7 @@ class _FeatureMax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, term, groups, temperature, *tensors):
-        best, which = None, None
-        for g, feature in enumerate(_features(groups, *tensors)):
-            score = term(*feature)
-            if best is None:
-                best, which = score, torch.zeros_like(score, dtype=torch.int16)
-            elif temperature:
-                best = torch.logaddexp(best / temperature, score / temperature) * temperature
-            else:
-                which = torch.where(score > best, g, which)
-                best = torch.maximum(score, best)
+        best, which = _highest(term, groups, temperature, *tensors)
         ctx.term, ctx.groups, ctx.autocast = term, groups, _autocast(tensors[0])
         ctx.temperature = temperature
         ctx.save_for_backward(best if temperature else which, *tensors)

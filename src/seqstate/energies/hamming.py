@@ -15,6 +15,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from seqstate.core.energy import Energy, HasBits
 from seqstate.energies._features import feature_sum
@@ -46,7 +47,7 @@ class Hamming(Energy, HasBits):
     ) -> Float[Tensor, "*E T C"]:
         tau = self.log_tau.exp()
         if self.distance == "squashed":
-            return torch.cdist(tau * self._squash(query), tau * self._squash(keys), p=1.0)
+            return _l1(tau * self._squash(query), tau * self._squash(keys))
         distance = DISTANCES[self.distance]
 
         def miss(query_d, keys_d, tau_d, a_d):
@@ -70,3 +71,10 @@ class Hamming(Energy, HasBits):
 
     def _squash(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.log_a.exp() * x + self.b)
+
+
+def _l1(x: Float[Tensor, "*Q T D"], y: Float[Tensor, "*K C D"]) -> Float[Tensor, "*E T C"]:
+    if forward_ad.unpack_dual(x).tangent is None:
+        return torch.cdist(x, y, p=1.0)
+    # torch has no forward-mode rule for cdist
+    return feature_sum(lambda a, b: (a - b.transpose(-1, -2)).abs(), x.shape[-1], x, y)
