@@ -20,6 +20,8 @@ WIDTH, VOCAB, BATCH, TIME = 16, 11, 3, 7
 STATE_OPTIONS = [
     "rnn(layers=2)",
     "lstm(layers=2)",
+    "gru(layers=2)",
+    "awd_lstm(layers=2, residual=True)",
     "attention(layers=2, window=3)",
     "attention(layers=2, window=0, qk_norm=False)",
     'attention(layers=2, window=4, positions="alibi", heads=2)',

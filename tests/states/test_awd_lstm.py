@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from laws.grid import build_state
 from reference import cells
+
 from seqstate.states import AWDLSTM, LSTM
 
 

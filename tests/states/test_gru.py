@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-
 from laws.grid import build_state
 from reference import cells
+from torch import nn
+
 from seqstate.core.model import HasGates
 from seqstate.states import GRU
 

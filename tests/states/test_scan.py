@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from reference.scan import by_equation, in_log_space
+
 from seqstate.states._scan import by_doubling, by_steps, linear_scan
 
 
@@ -51,4 +51,6 @@ def test_it_stays_exact_over_ten_thousand_steps_in_float32():
     keep = torch.rand(1, 10_000, 4) * 0.2 + 0.8
     write, start = torch.randn(1, 10_000, 4), torch.zeros(1, 4)
     wanted = by_equation(keep.double(), write.double(), start.double())
-    torch.testing.assert_close(linear_scan(keep, write, start).double(), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        linear_scan(keep, write, start).double(), wanted, atol=1e-5, rtol=1e-5
+    )

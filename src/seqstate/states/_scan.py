@@ -42,7 +42,11 @@ class _LinearScan(torch.autograd.Function):
 
 
 def _scan(keep: Tensor, write: Tensor, start: Tensor) -> Tensor:
-    return by_steps(keep, write, start) if keep.device.type == "cpu" else by_doubling(keep, write, start)
+    return (
+        by_steps(keep, write, start)
+        if keep.device.type == "cpu"
+        else by_doubling(keep, write, start)
+    )
 
 
 def by_steps(keep: Tensor, write: Tensor, start: Tensor) -> Tensor:
