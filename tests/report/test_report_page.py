@@ -9,7 +9,7 @@ import time
 
 import pytest
 from plotly.offline import get_plotlyjs
-from report.builder import CHINESE, HOSTILE, corpus, fake_run, fake_runs, gates
+from report.builder import CHINESE, HOSTILE, LADDER, corpus, fake_run, fake_runs, gates
 from report.reader import read
 
 from seqstate.report import render
@@ -180,7 +180,7 @@ def test_what_users_write_stays_text():
         and "\u202e"
         not in re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL)
     )
-    assert "<script>alert('x')</script>" in tree.one("h1").text
+    assert "<script>alert('x')</script>" in tree.one("h1").text and "␀␛[31m" in tree.one("h1").text
     names = json.loads(tree.one("script", id="figures").text)["figures"]["plot-against-parameters"][
         "data"
     ]
@@ -265,7 +265,7 @@ def test_sections_without_data_are_left_out():
 
 @pytest.mark.parametrize("field", ["curve", "sample", "surprise", "corpus", "machine", "readings"])
 def test_any_part_may_be_missing_from_some_runs(field):
-    runs = fake_runs(2)
+    runs = fake_runs(2, ladder=LADDER[:4])
     empty = bare(runs[3])
     runs[3] = dataclasses.replace(runs[3], **{field: getattr(empty, field)})
     _, tree = page(runs)
@@ -276,7 +276,7 @@ def test_any_part_may_be_missing_from_some_runs(field):
 def test_any_reading_may_be_missing(name):
     runs = [
         dataclasses.replace(run, readings=[r for r in run.readings if r.name != name])
-        for run in fake_runs(2)
+        for run in fake_runs(2, ladder=LADDER[:3])
     ]
     assert sections(page(runs)[1])[:2] == ["asked", "ladder"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from seqstate.core.record import Run, write_atomic
@@ -128,6 +129,8 @@ def _environment() -> Environment:
         "spread": numerals.spread,
         "figures": numerals.figures,
         "plural": numerals.plural,
+        "word": numerals.word,
+        "breakable": _breakable,
     }
     environment.policies["json.dumps_kwargs"] = {
         "sort_keys": True,
@@ -136,6 +139,11 @@ def _environment() -> Environment:
         "separators": (",", ":"),
     }
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """The text, which a narrow column may break after an underscore."""
+    return Markup("_<wbr>").join(escape(text).split("_"))
 
 
 def _asset(name: str) -> str:

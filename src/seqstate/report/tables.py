@@ -39,7 +39,8 @@ def scatter(row: Row, score: str) -> str:
     stat = row.stats.get(score)
     if stat is None or stat.spread is None:
         return numerals.MISSING
-    return "±" + numerals.spread(stat.spread)
+    written = numerals.spread(stat.spread)
+    return written if written.startswith("<") else "±" + written
 
 
 def table(runs: Sequence[Run], width: int | None = None) -> Table:
