@@ -46,7 +46,7 @@ class Sampling:
         logits = logits.float()
         if self.temperature == 0:
             return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-        logits = logits / self.temperature
+        logits = logits if self.temperature == 1 else logits / self.temperature
         if 0 < self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k, dim=-1).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
@@ -59,6 +59,8 @@ class Sampling:
         if self.min_p > 0:
             likeliest = probabilities.amax(-1, keepdim=True)
             probabilities = probabilities.masked_fill(probabilities < self.min_p * likeliest, 0.0)
+        if self.top_p == 1 and self.min_p == 0:
+            return probabilities
         return probabilities / probabilities.sum(-1, keepdim=True)
 
     def draw(self, logits: Float[Tensor, "B V"], generator: torch.Generator) -> Int[Tensor, " B"]:

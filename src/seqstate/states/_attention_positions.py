@@ -10,6 +10,7 @@ buckets, https://arxiv.org/abs/1910.10683). None: Haviv et al. 2022 (https://arx
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -45,12 +46,14 @@ class Positions(nn.Module):
         if self.scheme != "rotary":
             return None
         # angles in float64: a float32 position loses the fast rotations after some 10^5 tokens
-        clock = torch.arange(time, dtype=torch.float64, device=like.device)
-        pairs = torch.arange(self.head_width // 2, dtype=torch.float64, device=like.device)
-        speed = torch.pow(10000.0, pairs * (-2 / self.head_width))
-        turn = _unit(clock.outer(speed))[None, :, None]
-        if read is not None:
-            turn = turn * _unit(read.double().outer(speed))[:, None, None]
+        speed = _speeds(self.head_width, like.device)
+        if time == 1 and read is not None:
+            turn = _unit(read.double().outer(speed))[:, None, None]
+        else:
+            clock = torch.arange(time, dtype=torch.float64, device=like.device)
+            turn = _unit(clock.outer(speed))[None, :, None]
+            if read is not None:
+                turn = turn * _unit(read.double().outer(speed))[:, None, None]
         return turn.to(torch.complex128 if like.dtype == torch.float64 else torch.complex64)
 
     def bias(self, queries: int, keys: int, like: Tensor) -> Float[Tensor, "H T S"] | None:
@@ -95,6 +98,8 @@ def normalise(
 
     The first H of the J vectors, the queries, are also scaled by exp(log_gain).
     """
+    if not torch.is_grad_enabled():  # a Function costs more than the sums when a token is generated
+        return _normalised(vectors, log_gain, turn)[0]
     return _Normalise.apply(vectors, log_gain, turn)
 
 
@@ -103,10 +108,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, log_gain, turn):
-        factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-        factor.mul_(1 / x.shape[-1]).add_(EPSILON).rsqrt_()
-        factor[:, :, : len(log_gain)].mul_(log_gain.exp()[:, None])
-        y = x * factor if turn is None else rotate(x, turn).mul_(factor)
+        y, factor = _normalised(x, log_gain, turn)
         ctx.save_for_backward(y, factor, log_gain, turn)
         return y
 
@@ -121,6 +123,21 @@ class _Normalise(torch.autograd.Function):
         if turn is not None:
             back = rotate(back, turn.conj_physical())
         return back, along[:, :, : len(log_gain), 0].sum((0, 1)), None
+
+
+def _normalised(x: Tensor, log_gain: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor]:
+    factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+    factor.mul_(1 / x.shape[-1]).add_(EPSILON).rsqrt_()
+    factor[:, :, : len(log_gain)].mul_(log_gain.exp()[:, None])
+    return (x * factor if turn is None else rotate(x, turn).mul_(factor)), factor
+
+
+@lru_cache(maxsize=64)
+def _speeds(head_width: int, device: torch.device) -> Float[Tensor, " K2"]:
+    """Radians a token of each pair of numbers, float64."""
+    with torch.inference_mode(False):  # kept for training too, whoever asks first
+        pairs = torch.arange(head_width // 2, dtype=torch.float64, device=device)
+        return torch.pow(10000.0, pairs * (-2 / head_width))
 
 
 def _unit(angle: Float[Tensor, "*A"]) -> Complex[Tensor, "*A"]:

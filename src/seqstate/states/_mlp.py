@@ -21,7 +21,8 @@ class MLP(nn.Module):
         self.down = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        return self.down(_SquaredReLU.apply(self.up(self.norm(x))))
+        x = self.up(self.norm(x))
+        return self.down(_SquaredReLU.apply(x) if torch.is_grad_enabled() else x.relu_().square_())
 
 
 class _SquaredReLU(torch.autograd.Function):
