@@ -1,7 +1,8 @@
 """Text to ids, quickly: the same ids as the tokenizers library gives, without its cost for each token.
 
-Text repeats its pieces, so each distinct piece is encoded once. Measured on English, one core: the library's
-encode_batch about 1 MB/s, these 10 to 500 MB/s. Every encoder takes a block of text to a 1-d array of ids.
+Text repeats its pieces, so each distinct piece is encoded once. On English, in CPU time against the library's
+encode_batch_fast (benchmarks/encode_text.py): byte 8 to 13 times, char about 20, word 1.5, bpe 3 times as
+fast. Every encoder takes a block of text to a 1-d array of ids.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from seqstate.text.patterns import BPE, WORD
 
 Encoder = Callable[[str], NDArray[np.int64]]
-CACHED_PIECES = 1 << 18  # about 60 MB of them
+CACHED_PIECES = 1 << 18  # about 60 MB
 
 
 def encode_bytes(text: str) -> NDArray[np.int64]:
