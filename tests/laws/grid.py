@@ -32,6 +32,10 @@ STATE_OPTIONS = [
     'hard_attention(layers=2, mode="sparsemax", positions="alibi", heads=2)',
     'hard_attention(layers=2, mode="entmax", heads=2)',
     'attention(layers=2, energy="multi_hamming(groups=2)", positions="none")',
+    "pcfg(max_length=3)",
+    "pcfg(ends=(5, 7), max_length=4)",
+    "table_pcfg(nonterminals=3, preterminals=4, ends=(5,))",
+    "low_rank_pcfg(nonterminals=5, preterminals=7, rank=3, max_length=4)",
 ]
 ENERGY_OPTIONS = [
     "multi_hamming(groups=4, tau=2.0, a=3.0)",
@@ -44,6 +48,9 @@ ENERGY_OPTIONS = [
     "soft_bits(form='both')",
     "soft_bits(form='residual', bits=7)",
     "soft_minimum(temperature=0.1)",
+    "coded_hamming(learn='soft', codes=4, form='inner')",
+    "coded_hamming(learn='fixed', groups=4, codes=5, project=True)",
+    "coded_hamming(form='inner', groups=4, codes=3)",
 ]
 TASK_OPTIONS = [
     "mqar(filler=False, power=1.0)",

@@ -131,7 +131,10 @@ class GrammarModel(LanguageModel):
             words = Words.of(grammar.emission.T[wanted])
             is_word = words.scale.isfinite()
             mass = torch.where(is_word, (due * words.emission).sum(-1), end * closers[wanted])
-            log = _log(mass) + words.scale.where(is_word, 0.0).to(mass.dtype)
+            # the weights sum to 1, but up to a constant to the gradient: that of the prefix is in the sum
+            total = due.sum(-1) + end
+            log = _log(mass) - total.where(total > 0, 1.0).log()
+            log = log + words.scale.where(is_word, 0.0).to(mass.dtype)
             return -log * asked, after
 
     def _logits(
@@ -173,8 +176,13 @@ def _log(mass: Tensor) -> Tensor:
 
 def symbol_names(nonterminals: int, preterminals: int) -> list[str]:
     """Names of induced symbols: N0, N1, ... and T0, T1, ..."""
+    check_symbols(nonterminals, preterminals)
+    return [f"N{i}" for i in range(nonterminals)] + [f"T{i}" for i in range(preterminals)]
+
+
+def check_symbols(nonterminals: int, preterminals: int) -> None:
+    """Raise ValueError unless there is a symbol of each kind."""
     if nonterminals < 1 or preterminals < 1:
         raise ValueError(
             f"{nonterminals} nonterminals and {preterminals} preterminals, wanted 1 or more of each"
         )
-    return [f"N{i}" for i in range(nonterminals)] + [f"T{i}" for i in range(preterminals)]

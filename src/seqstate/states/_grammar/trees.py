@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-Child = "Tree | str | int"
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,9 @@ def read_trees(path: str | Path) -> list[Tree]:
     """The trees of a bracket file (Penn, CRAFT, ...), cleaned for a grammar over words.
 
     Comment lines (`#`) and outer wrappers without a label, or labelled ROOT or TOP, are taken off; traces
-    (`-NONE-`) and what dominates nothing else are dropped; function tags and indices go (NP-SBJ-1: NP).
-    Trees without words are left out. Raises ValueError for unbalanced brackets.
+    (`-NONE-`) and what dominates nothing else are dropped; function tags and indices go (NP-SBJ-1: NP); a
+    word written with spaces, (NN Xpd TTD), becomes Xpd_TTD. Trees without words are left out. Raises
+    ValueError for unbalanced brackets.
     """
     text = Path(path).read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if not line.startswith("#"))
@@ -141,9 +141,11 @@ def clean(tree: Tree) -> Tree | None:
     """A tree without wrappers, traces, empty nodes, function tags and indices; None if nothing is left."""
     if tree.label == "-NONE-" or not tree.children:
         return None
+    if not any(isinstance(child, Tree) for child in tree.children):
+        return Tree(_plain(tree.label), ("_".join(map(str, tree.children)),))
     children = []
     for child in tree.children:
-        kept = clean(child) if isinstance(child, Tree) else child
+        kept = clean(child) if isinstance(child, Tree) else Tree(_plain(tree.label), (child,))
         if kept is not None:
             children.append(kept)
     if not children:
@@ -268,3 +270,16 @@ def retag(tree: Tree, tags: list[str]) -> Tree:
         return Tree(node.label, tuple(change(child) for child in node.children))
 
     return change(tree)
+
+
+def word_ids(
+    trees: Iterable[Tree], *, min_count: int = 2, boundary: str = "<doc>", unknown: str = "<unk>"
+) -> dict[str, int]:
+    """Ids of the words of a treebank: `boundary` 0, `unknown` 1, then words by frequency.
+
+    Words seen fewer than `min_count` times have no id: they are `unknown`. Map a tree to ids with
+    `tree.map_words(lambda word: ids.get(word, 1))`.
+    """
+    counts = Counter(word for tree in trees for word in tree.leaves())
+    kept = sorted((-count, word) for word, count in counts.items() if count >= min_count)
+    return {word: i for i, word in enumerate([boundary, unknown, *(word for _, word in kept)])}
