@@ -13,7 +13,7 @@
   const colour = (name) => style().getPropertyValue(name).trim();
   const hue = (model) => colour(`--hue-${looks[model].hue}`);
 
-  function paint(trace, many) {
+  function paint(trace, many, { xaxis, yaxis }) {
     const { model, role } = trace.meta;
     const base = { ...trace, showlegend: false };
     if (role === "front") return { ...base, mode: "lines", line: { color: colour("--line"), width: 1.5 } };
@@ -23,7 +23,7 @@
     }
     const shown = { ...base, visible: !off.has(model) };
     const marker = { color: hue(model), symbol: looks[model].symbol, size: role === "end" ? 8 : 11 };
-    const label = "<b>%{fullData.name}</b><br>%{x:,.4s}: %{y:.3f}<extra></extra>";
+    const label = `<b>%{fullData.name}</b><br>${yaxis?.title.text}: %{y:.3f}<br>${xaxis?.title.text}: %{x:.4s}<extra></extra>`;
     if (role === "rule") {
       return { ...shown, mode: "lines", hoverinfo: "skip", line: { color: hue(model), width: 1.2, dash: "dot" } };
     }
@@ -110,7 +110,7 @@
     const width = paper ? (node.closest(".one") ? 500 : 330) : Math.floor(node.clientWidth);
     if (!width) return;
     const many = figure.data.filter((t) => t.meta.role === "line").length > 8;
-    Plotly.react(node, figure.data.map((trace) => paint(trace, many)), layoutOf(id, figure, width), config);
+    Plotly.react(node, figure.data.map((trace) => paint(trace, many, figure.layout)), layoutOf(id, figure, width), config);
     node.dataset.width = width;
   }
   const drawAll = () => Object.keys(figures).forEach(draw);
