@@ -27,6 +27,7 @@ def everything():
 MODELS = {
     "everything": everything,
     "lstm + inner": lambda: build_language_model("lstm", "inner"),
+    "attention + soft_bits": lambda: build_language_model("attention", "soft_bits"),
     "rnn + mos": lambda: build_language_model("rnn", "mos"),
     "ngram": lambda: build_language_model("ngram", None),
 }

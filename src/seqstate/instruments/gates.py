@@ -1,4 +1,4 @@
-"""How binary the gates are: the share of gate values below 0.1 (shut) and above 0.9 (open), by gate.
+"""How binary the gates are: the share of values below 0.1 (shut) and above 0.9 (open), by gate.
 
 The essay takes an LSTM's sigmoids for bits; in a trained character LSTM about two thirds of them are
 (Karpathy, Johnson & Fei-Fei 2015 drew the same histogram: "saturation plots").

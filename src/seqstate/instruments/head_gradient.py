@@ -1,4 +1,4 @@
-"""Share of the logit gradient that the head does not pass down: what the hidden vector never hears.
+"""Share of the logit gradient that the head does not pass down to the hidden vector.
 
 The gradient of the loss with respect to V logits, g = p - y, reaches D hidden numbers as J^T g, where J is
 the head's Jacobian: only its projection onto the column space of J (centred, as softmax is) survives. The
@@ -28,12 +28,15 @@ TILE = 1 << 22  # derivatives held at once
 
 
 class HeadGradient(HeadInstrument):
-    """rows: at most this many positions, evenly spaced. Without targets, words are drawn from the model."""
+    """rows: at most this many positions, evenly spaced; curved: as many if each has a Jacobian of its own.
 
-    def __init__(self, *, rows: int = 256, seed: int = 0) -> None:
-        if rows < 1:
-            raise ValueError(f"rows is {rows}; measure at least 1")
-        self.rows, self.seed = rows, seed
+    Without targets, words are drawn from the model's own distribution, by `seed`.
+    """
+
+    def __init__(self, *, rows: int = 256, curved: int = 32, seed: int = 0) -> None:
+        if rows < 1 or curved < 1:
+            raise ValueError(f"wanted rows >= 1 and curved >= 1, found {rows} and {curved}")
+        self.rows, self.curved, self.seed = rows, curved, seed
 
     def read(
         self,
@@ -41,7 +44,8 @@ class HeadGradient(HeadInstrument):
         hidden: Float[Tensor, "R D"],
         targets: Int[Tensor, " R"] | None = None,
     ) -> list[Reading]:
-        stride = math.ceil(len(hidden) / self.rows)
+        form = affine_form(head, hidden)
+        stride = math.ceil(len(hidden) / (self.curved if form is None else self.rows))
         rows = hidden[::stride]
         with torch.no_grad():
             gradient = head(rows).softmax(-1)
@@ -51,9 +55,14 @@ class HeadGradient(HeadInstrument):
         else:
             wanted = targets[::stride].unsqueeze(1)
         gradient.scatter_add_(1, wanted, -torch.ones_like(wanted, dtype=gradient.dtype))
-        kept = _heard(head, hidden, rows, gradient)
+        if form is None:
+            kept = _heard_curved(head, rows, gradient)
+        else:
+            kept = gradient @ _basis(centred(form[0].T).T)
         size = gradient.square().sum(-1)
         share = (kept.square().sum(-1) / size)[size > 0]  # a certain row has nothing to lose
+        if len(share) == 0:
+            return []
         return [
             mean_reading("gradient_lost", 1 - share, "share of squared norm"),
             mean_reading("gradient_norm_kept", share.sqrt(), "share of norm"),
@@ -76,16 +85,10 @@ def jacobians(head: Head, rows: Float[Tensor, "R D"]) -> Float[Tensor, "R V D"]:
     return centred(tangent).unflatten(0, (count, width)).transpose(1, 2)
 
 
-def _heard(
-    head: Head,
-    hidden: Float[Tensor, "N D"],
-    rows: Float[Tensor, "R D"],
-    gradient: Float[Tensor, "R V"],
+def _heard_curved(
+    head: Head, rows: Float[Tensor, "R D"], gradient: Float[Tensor, "R V"]
 ) -> Float[Tensor, "R K"]:
     """Coordinates of each row's gradient in the column space of the Jacobian there."""
-    form = affine_form(head, hidden)
-    if form is not None:
-        return gradient @ _basis(centred(form[0].T).T)
     tile = max(1, TILE // (head.vocab_size * rows.shape[1]))
     kept = []
     for part, wrong in zip(rows.split(tile), gradient.split(tile), strict=True):

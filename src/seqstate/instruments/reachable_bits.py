@@ -19,12 +19,15 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from scipy.optimize import linprog
 from torch import Tensor
 
 from seqstate.core.energy import Head
 from seqstate.core.instrument import HeadInstrument, affine_form, centred
 from seqstate.core.record import Reading
+
+Point = NDArray[np.float64]
 
 
 class ReachableBits(HeadInstrument):
@@ -78,26 +81,29 @@ def count_cells(weight: Float[Tensor, "G D"], bias: Float[Tensor, " G"]) -> int:
         return 2 ** len(weight)  # independent answers: any signs can be solved for
     scale = weight.abs().max().clamp(min=1e-300)
     planes = torch.cat([weight / scale, bias.unsqueeze(1) / bias.abs().max().clamp(min=1e-300)], 1)
-    cells: list[list[float]] = [[]]
-    for index in range(len(planes)):
-        reached = planes[: index + 1].cpu().numpy()
-        cells = [
-            [*cell, sign]
-            for cell in cells
-            for sign in (1.0, -1.0)
-            if _occurs(reached, np.array([*cell, sign]))
-        ]
+    rows = planes.cpu().numpy()
+    cells: list[tuple[list[float], Point | None]] = [([], None)]
+    for index, plane in enumerate(rows):
+        cut = []
+        for signs, point in cells:
+            side = 0.0 if point is None else float(plane @ point)
+            for sign in (1.0, -1.0):
+                # the cell's own point already shows one of its two sides
+                inside = point if sign * side > 1e-6 else _point(rows[: index + 1], [*signs, sign])
+                if inside is not None:
+                    cut.append(([*signs, sign], inside))
+        cells = cut
     return len(cells)
 
 
-def _occurs(planes: np.ndarray, signs: np.ndarray) -> bool:
-    """Whether some (x, s), s > 0, has exactly these signs: the largest margin t is positive."""
+def _point(planes: Point, signs: list[float]) -> Point | None:
+    """Some (x, s), s >= 0, with exactly these signs, as far from all planes as the unit box allows."""
     width = planes.shape[1]
     found = linprog(
         np.append(np.zeros(width), -1.0),
-        A_ub=np.column_stack([-signs[:, None] * planes, np.ones(len(planes))]),
+        A_ub=np.column_stack([-np.array(signs)[:, None] * planes, np.ones(len(planes))]),
         b_ub=np.zeros(len(planes)),
         bounds=[(-1.0, 1.0)] * (width - 1) + [(0.0, 1.0), (None, 1.0)],
         method="highs",
     )
-    return bool(found.status == 0 and -found.fun > 1e-7)
+    return found.x[:-1] if found.status == 0 and -found.fun > 1e-7 else None

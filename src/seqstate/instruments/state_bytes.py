@@ -1,4 +1,4 @@
-"""Bytes a model carries for one sequence, measured on the state itself, and what a further token adds."""
+"""Bytes a model carries for one sequence, measured on the state, and what one more token adds."""
 
 from __future__ import annotations
 

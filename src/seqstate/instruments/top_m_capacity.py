@@ -1,4 +1,4 @@
-"""Top-m capacity: how many sets of m words a linear head can put on top, alone or in any proportion.
+"""Top-m capacity: how many sets of m words a head can put on top, alone or in any proportion.
 
 A context with several good continuations needs their words together above all others; words whose vectors
 lie between others cannot be (Chang & McCallum 2022 on multi-modal contexts; Grivas, Vergari & Lopez 2023 on

@@ -1,4 +1,4 @@
-"""Words that no hidden vector can make the likeliest: certified for linear heads, witnessed for others.
+"""Words that can never be the likeliest: certified for linear heads, by witnesses for others.
 
 A word whose vector lies inside the hull of others' (with the bias: below it) never wins a greedy choice:
 Demeter et al. 2020 ("stolen probability"), Grivas, Bogoychev & Lopez 2022. For a head that is an affine
