@@ -213,3 +213,28 @@ def binary_codes(z, codes, bias):
         chances = (sigmoid(x) if bit else 1 - sigmoid(x) for x, bit in zip(z, code, strict=True))
         logits.append(math.log(math.prod(chances)) + b)
     return logits
+
+
+def coded(h, codes, books, bias, tau=None, a=None, b=None):
+    """Tables of look-ups, one group at a time; the inner form has no tau."""
+    groups = len(books)
+    logits = list(bias)
+    for g, (h_g, book) in enumerate(zip(split(h, groups), books, strict=True)):
+        table = [dot(h_g, c) for c in book]
+        if tau is not None:
+            table = [tau[g] * sigmoid(a[g] * x + b[g]) for x in table]
+        logits = [x + table[code[g]] for x, code in zip(logits, codes, strict=True)]
+    return logits
+
+
+def lloyd(points, weights, centres, rounds):
+    """Weighted k-means, point by point; no centre may run empty."""
+    for _ in range(rounds):
+        labels = [min(range(len(centres)), key=lambda c: distance2(p, centres[c])) for p in points]
+        sums = [[0.0] * len(points[0]) for _ in centres]
+        mass = [0.0] * len(centres)
+        for p, w, c in zip(points, weights, labels, strict=True):
+            sums[c] = [s + w * x for s, x in zip(sums[c], p, strict=True)]
+            mass[c] += w
+        centres = [[s / m for s in row] for row, m in zip(sums, mass, strict=True)]
+    return centres

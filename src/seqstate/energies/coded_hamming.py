@@ -1,0 +1,330 @@
+"""Coded multi-vector Hamming: a word is G codes, one of C learnt vectors a group, scored by table look-up.
+
+logit_v = bias_v + sum_g T_g(h)[code_g(v)], T_g(h)[c] = tau_g sigmoid(a_g <h_g, c_gc> + b_g), or <h_g, c_gc>
+in the `inner` form. All T are computed first (G C short products), then a word costs G look-ups and V x G
+bytes instead of V x D floats. Equal to `multi_hamming` over the decoded vectors. Rank at most G (C - 1) + 1.
+
+How the codes are found:
+`straight_through`  every word keeps a vector of D numbers while training and is scored as its nearest
+                    codes; the gradient reaches the vector as if it had not been rounded (van den Oord
+                    et al. 2017, https://arxiv.org/abs/1711.00937) and the codes as they are.
+`soft`              a word is a mixture of codes, softmax over -G |w_g - c|^2 / temperature; lower the buffer
+                    `temperature` to anneal. A loss costs as an inner product of width G C.
+`fixed`             codes are data (`codes`, uint8): from `from_dense`, `from_multi_hamming` or `freeze`.
+Source: the essay (catsmile.info/3002, 2022) with product quantisation, Jegou, Douze & Schmid 2011.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqstate import native
+from seqstate.core.energy import EnergyHead, Head
+from seqstate.energies import _quantise as quantise
+from seqstate.energies._features import check_groups, feature_sum, squared_distance
+
+FORMS = ("sigmoid", "inner")
+LEARN = ("straight_through", "soft", "fixed")
+
+
+class CodedHamming(Head):
+    """groups: G (must divide the width). codes: C a group, at most 256. form: sigmoid or inner.
+
+    learn: straight_through, soft or fixed. project: a linear map D x D before the groups, the identity at
+    the start. tau: start of the learnt scale of the sigmoid form; a starts at 4 / tau, as an inner product.
+    """
+
+    codes: Tensor  # uint8 [V, G], if fixed
+    temperature: Tensor  # if soft
+
+    def __init__(
+        self,
+        *,
+        width: int = 128,
+        vocab_size: int,
+        groups: int = 8,
+        codes: int = 16,
+        form: str = "sigmoid",
+        learn: str = "straight_through",
+        project: bool = False,
+        tau: float = 4.0,
+    ) -> None:
+        super().__init__()
+        check_groups(width, groups)
+        if form not in FORMS or learn not in LEARN:
+            raise ValueError(
+                f"form={form!r}, learn={learn!r}; forms are {', '.join(FORMS)}, codes are learnt by "
+                f"{', '.join(LEARN)}"
+            )
+        if not 1 <= codes <= 256:
+            raise ValueError(f"codes={codes}, but a code is one byte: use 1 to 256")
+        self.width, self.vocab_size = width, vocab_size
+        self.groups, self.codes_per_group, self.form, self.learn = groups, codes, form, learn
+        std = 1 / math.sqrt(width)
+        self.books = nn.Parameter(std * torch.randn(groups, codes, width // groups))
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        if form == "sigmoid":
+            self.log_tau = nn.Parameter(torch.full((groups,), math.log(tau)))
+            self.log_a = nn.Parameter(torch.full((groups,), math.log(4 / tau)))
+            self.b = nn.Parameter(torch.zeros(groups))
+        if learn == "fixed":
+            drawn = torch.randint(codes, (vocab_size, groups), dtype=torch.uint8)
+            self.register_buffer("codes", drawn)
+        else:
+            self.weight = nn.Parameter(std * torch.randn(vocab_size, width))
+        if learn == "soft":
+            self.register_buffer("temperature", torch.tensor(0.25))
+        self.project = nn.Linear(width, width) if project else None
+        if self.project is not None:
+            nn.init.eye_(self.project.weight)
+            nn.init.zeros_(self.project.bias)
+
+    def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        if self.learn == "fixed":
+            tables, total = self.tables(hidden), self.bias
+            for g in range(self.groups):
+                total = total + tables[..., g, :].index_select(-1, self.codes[:, g].int())
+            return total
+        if self.learn == "soft":
+            return self.tables(hidden).flatten(-2) @ self._shares().T + self.bias
+        rows = self._projected(hidden)
+        rows = rows.reshape(-1, self.width)
+        return (self._dense(rows, self._rounded()) + self.bias).unflatten(0, hidden.shape[:-1])
+
+    def score(
+        self, hidden: Float[Tensor, "*B D"], words: Int[Tensor, "*B C"]
+    ) -> Float[Tensor, "*B C"]:
+        if self.learn != "fixed":
+            return super().score(hidden, words)
+        places = self.codes[words].long().unsqueeze(-1)  # *B C G 1
+        tables = self.tables(hidden).unsqueeze(-3).expand(*words.shape, -1, -1)
+        return tables.gather(-1, places).squeeze(-1).sum(-1) + self.bias[words]
+
+    def nll(self, hidden: Float[Tensor, "R D"], targets: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
+        if self.learn == "soft":
+            tables = self.tables(hidden).flatten(-2)
+            return native.cross_entropy_inner(tables, self._shares(), self.bias, targets)
+        rows, words = self._projected(hidden), self._rounded()
+        if self.form == "inner":
+            return native.cross_entropy_inner(rows, words, self.bias, targets)
+        return native.cross_entropy_multi_hamming(rows, words, *self._scalars(), self.bias, targets)
+
+    def tables(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B G C"]:
+        """T_g(h)[c]: what every code of every group adds to a word's logit."""
+        split = self._projected(hidden).unflatten(-1, (self.groups, -1))
+        match = torch.einsum("...gk,gck->...gc", split, self.books)
+        if self.form == "inner":
+            return match
+        tau, a, b = (scalar.unsqueeze(-1) for scalar in self._scalars())
+        return tau * torch.sigmoid(a * match + b)
+
+    def word_codes(self) -> Int[Tensor, "V G"]:
+        """The codes of all words: the fixed ones, or the nearest ones now."""
+        if self.learn == "fixed":
+            return self.codes.long()
+        with torch.no_grad():
+            parts = zip(self.weight.chunk(self.groups, -1), self.books, strict=True)
+            return torch.stack([quantise.nearest(part, book) for part, book in parts], -1)
+
+    def freeze(self) -> CodedHamming:
+        """A copy that keeps the present codes and forgets the words' vectors: V x G bytes."""
+        frozen = CodedHamming(
+            width=self.width,
+            vocab_size=self.vocab_size,
+            groups=self.groups,
+            codes=self.codes_per_group,
+            form=self.form,
+            learn="fixed",
+            project=self.project is not None,
+        ).to(self.books)
+        kept = {k: v for k, v in self.state_dict().items() if k not in ("weight", "temperature")}
+        frozen.load_state_dict({**kept, "codes": self.word_codes().to(torch.uint8)})
+        return frozen
+
+    def rank_bound(self) -> int | None:
+        coded = self.groups * (self.codes_per_group - 1) + 1
+        return min(coded, self.width + 1) if self.form == "inner" else coded
+
+    def start_from(self, log_unigram: Float[Tensor, " V"]) -> None:
+        with torch.no_grad():
+            self.bias.copy_(log_unigram)
+
+    def table(self) -> nn.Parameter | None:
+        return None if self.learn == "fixed" else self.weight
+
+    @classmethod
+    def from_dense(
+        cls,
+        head: nn.Linear | EnergyHead,
+        hidden: Float[Tensor, "N D"],
+        counts: Float[Tensor, " V"] | Int[Tensor, " V"],
+        *,
+        groups: int,
+        codes: int,
+        form: str = "inner",
+        sharpness: float = 0.5,
+        rotations: int = 10,
+        rounds: int = 20,
+        seed: int = 0,
+    ) -> CodedHamming:
+        """Fixed codes for a trained inner-product head (`nn.Linear`, or ours under `inner`).
+
+        Words are whitened by the states' covariance, rotated and quantised by weighted k-means.
+
+        hidden: states as they occur, a few times D of them; counts: how often each word does. In the
+        sigmoid form a_g is set so that agreements, sized s, stay near the middle, a_g = sharpness / s: the
+        logits then differ from the inner form's by less than sharpness^2 of their spread.
+        Raises ValueError if `head` is not an inner product with a bias.
+        """
+        weight, bias = _linear_parts(head, hidden)
+        states, words = hidden.detach().cpu().double(), weight.cpu().double()
+        check_groups(words.shape[1], groups)
+        mean = states.mean(0)
+        root, inverse = quantise.whitening(states, mean)
+        weights = _say(counts)
+        points = words @ root
+        points = (
+            points - (weights @ points) / weights.sum()
+        )  # the same for all words, so it cancels
+        rotation, books, labels = quantise.product_quantise(
+            points,
+            weights,
+            groups=groups,
+            codes=codes,
+            rotations=rotations,
+            rounds=rounds,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        options = {"groups": groups, "codes": codes, "form": form, "learn": "fixed"}
+        coded = cls(width=words.shape[1], vocab_size=len(words), project=True, **options)
+        coded = coded.to(weight)
+        project = rotation @ inverse
+        with torch.no_grad():
+            coded.project.weight.copy_(project)
+            coded.project.bias.copy_(-project @ mean)
+            coded.books.copy_(books)
+            coded.codes.copy_(labels)
+            coded.bias.copy_(words @ mean + (0 if bias is None else bias.cpu().double()))
+            if form == "sigmoid":
+                coded._sharpen((states - mean) @ project.T, sharpness)
+        return coded
+
+    @classmethod
+    def from_multi_hamming(
+        cls,
+        head: EnergyHead,
+        hidden: Float[Tensor, "N D"],
+        counts: Float[Tensor, " V"] | Int[Tensor, " V"],
+        *,
+        codes: int,
+        rounds: int = 20,
+        seed: int = 0,
+    ) -> CodedHamming:
+        """Fixed codes for a head trained under `multi_hamming`: its groups, each whitened by itself.
+
+        Raises ValueError for a head under another energy.
+        """
+        scalars = _multi_hamming_parts(head, hidden)
+        groups = len(scalars["b"])
+        options = {"groups": groups, "codes": codes, "learn": "fixed"}
+        coded = cls(width=head.width, vocab_size=head.vocab_size, **options).to(head.weight)
+        weights, generator = _say(counts), torch.Generator().manual_seed(seed)
+        words = head.weight.detach().cpu().double().chunk(groups, -1)
+        states = hidden.detach().cpu().double().chunk(groups, -1)
+        with torch.no_grad():
+            for g, (words_g, states_g) in enumerate(zip(words, states, strict=True)):
+                # the sigmoid sees the product itself, so its mean counts as much as its spread
+                root, inverse = quantise.whitening(states_g, torch.zeros_like(states_g[0]))
+                _, books, labels = quantise.product_quantise(
+                    words_g @ root,
+                    weights,
+                    groups=1,
+                    codes=codes,
+                    rotations=0,
+                    rounds=rounds,
+                    generator=generator,
+                )
+                coded.books[g].copy_(books[0] @ inverse)
+                coded.codes[:, g].copy_(labels[:, 0])
+            coded.load_state_dict(scalars, strict=False)
+            coded.bias.copy_(torch.zeros(()) if head.bias is None else head.bias)
+        return coded
+
+    def _scalars(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.log_tau.exp(), self.log_a.exp(), self.b
+
+    def _projected(self, hidden: Tensor) -> Tensor:
+        return hidden if self.project is None else self.project(hidden)
+
+    def _rounded(self) -> Float[Tensor, "V D"]:
+        """Every word as its codes spell it; a vector still learnt passes its gradient through."""
+        decoded = quantise.decode(self.books, self.word_codes())
+        return decoded if self.learn == "fixed" else decoded + (self.weight - self.weight.detach())
+
+    def _shares(self) -> Float[Tensor, "V GC"]:
+        """How much of each code a word is."""
+        parts = zip(self.weight.chunk(self.groups, -1), self.books, strict=True)
+        cold = -self.groups / self.temperature
+        return torch.cat([(cold * squared_distance(w, c)).softmax(-1) for w, c in parts], -1)
+
+    def _dense(self, rows: Tensor, words: Tensor) -> Tensor:
+        if self.form == "inner":
+            return rows @ words.T
+
+        def match(rows_g, words_g, tau, a, b):
+            return tau * torch.sigmoid(a * (rows_g @ words_g.T) + b)
+
+        return feature_sum(match, self.groups, rows, words, *self._scalars())
+
+    def _sharpen(self, rows: Tensor, sharpness: float) -> None:
+        """Set a so that the agreements of these states with all words have the size `sharpness`."""
+        split = rows.unflatten(-1, (self.groups, -1))
+        for g in range(self.groups):
+            agreement = split[:, g].to(self.books) @ self.books[g][self.codes[:, g].long()].T
+            a = sharpness / agreement.std().clamp_min(1e-12)
+            self.log_a[g], self.log_tau[g] = a.log(), (4 / a).log()
+
+
+def _say(counts: Tensor) -> Float[Tensor, " V"]:
+    """Weight of each word in k-means: the root of its count, at least that of one sighting."""
+    return counts.detach().cpu().double().clamp_min(1).sqrt()
+
+
+def _linear_parts(head: nn.Linear | EnergyHead, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias, once `head` is seen to be the inner product with them."""
+    with torch.no_grad():
+        some = hidden[:4].to(head.weight)
+        plain = nn.functional.linear(some, head.weight, head.bias)
+        if not torch.allclose(head(some), plain, atol=1e-3, rtol=1e-3):
+            raise ValueError(
+                "from_dense takes an inner-product head, but this head scores otherwise; "
+                "use from_multi_hamming, or train under `inner`"
+            )
+    return head.weight.detach(), None if head.bias is None else head.bias.detach()
+
+
+def _multi_hamming_parts(head: EnergyHead, hidden: Tensor) -> dict[str, Tensor]:
+    """log_tau, log_a and b of its energy, once that is seen to be the sigmoid form with them."""
+    found = head.energy.state_dict()
+    if set(found) == {"log_tau", "log_a", "b"}:
+        some, words = hidden[:4].to(head.weight), head.weight.detach()[:64]
+        parts = zip(
+            some.chunk(len(found["b"]), -1),
+            words.chunk(len(found["b"]), -1),
+            found["log_tau"].exp(),
+            found["log_a"].exp(),
+            found["b"],
+            strict=True,
+        )
+        misses = sum(tau * torch.sigmoid(-(a * (h @ w.T) + b)) for h, w, tau, a, b in parts)
+        with torch.no_grad():
+            if torch.allclose(head.energy(some, words), misses, atol=1e-3, rtol=1e-3):
+                return found
+    raise ValueError(
+        "from_multi_hamming takes a head under `multi_hamming` with the sigmoid, but this one is under "
+        f"{type(head.energy).__name__}; use from_dense, or train under `multi_hamming`"
+    )
