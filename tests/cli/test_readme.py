@@ -46,7 +46,7 @@ def test_every_command_of_the_readme_runs_in_order(seqstate, book, tmp_path, mon
             words = [word for word in words if word not in ("--budget", "5m", "10m")]
             words += ["--steps", "2", "--jobs", "1", "--parameters", "20000", "--vocab-size", "300"]
             words = words if any(word == "book.txt" for word in words) else [words[0], "book.txt", *words[1:]]
-        if words[0] == "train" and "--resume" not in words:
+        if words[0] == "train":
             words += ["--steps", "2", "--vocab-size", "300"]
         code, _, err = seqstate(*words)
         assert code == 0, f"{line}\n{err}"

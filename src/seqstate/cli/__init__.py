@@ -33,11 +33,10 @@ memory scores the next word. Every state under every energy, trained on your tex
 
 def build_parser():
     """The whole parser; a command's options live in its file."""
-    from seqstate import __version__
-    from seqstate.cli.parser import Parser
+    from seqstate.cli.parser import Parser, Version
 
     parser = Parser(prog="seqstate", description=DESCRIPTION, usage="seqstate COMMAND [options]")
-    parser.add_argument("--version", action="version", version=f"seqstate {__version__}")
+    parser.add_argument("--version", action=Version, help="versions, kernels and threads")
     commands = parser.add_subcommands(
         title="commands", dest="command", required=True, metavar="COMMAND"
     )

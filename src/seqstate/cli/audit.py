@@ -1,5 +1,5 @@
-"""What the output layer can and cannot say: the rank of its log-probabilities, declared and measured, words that
-can never be the likeliest, patterns it can reach, gradient it loses.
+"""What the output layer can and cannot say: the rank of its log-probabilities, declared and measured,
+words that can never be the likeliest, patterns it can reach, gradient it loses.
 
   seqstate audit model                       on the default corpus
   seqstate audit model book.txt --record     ... and keep the readings for the report

@@ -62,7 +62,7 @@ def run(options) -> int:
 
     from seqstate import compare
     from seqstate.cli import display
-    from seqstate.report import render, table, table_json
+    from seqstate.report import finding, render, table, table_json
 
     check(options)
     base = shared.run_config(options, state="", energy=None, corpus="", seed=options.seed)
@@ -97,8 +97,22 @@ def run(options) -> int:
         print(json.dumps(table_json(runs), indent=1))
     else:
         display.console().print(table(runs))
+        print(f"\n{finding(runs)}\n")
+        show_samples(runs)
         print(f"report: {page}")
     return 0
+
+
+def show_samples(runs) -> None:
+    """The beginning of what each model writes, one line a model."""
+    import shutil
+
+    width, shown = shutil.get_terminal_size().columns, set()
+    for run in runs:
+        if run.label not in shown:
+            shown.add(run.label)
+            line = f"{run.label}: {' '.join(run.sample.split())}"
+            print(line if len(line) <= width else line[: width - 3] + "...")
 
 
 def check(options) -> None:

@@ -47,4 +47,20 @@ class Parser(ArgumentParser):
         sys.exit(2)
 
 
+class Version(argparse.Action):
+    """Prints what decides speeds and bits; torch is imported only when this is asked."""
+
+    def __init__(self, option_strings, dest, **options) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=options.get("help"))
+
+    def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
+        import torch
+
+        from seqstate import __version__, native
+
+        print(f"seqstate {__version__}, Python {sys.version.split()[0]}, torch {torch.__version__}")
+        print(f"fused losses: {native.path_taken()}; torch threads: {torch.get_num_threads()}")
+        sys.exit(0)
+
+
 _KINDS = {"int": "a whole number", "float": "a number"}

@@ -24,7 +24,7 @@ def run(options) -> int:
     import json
 
     from seqstate.cli import display
-    from seqstate.report import load_runs, render, table, table_json
+    from seqstate.report import finding, load_runs, render, table, table_json
 
     out = Path(options.out)
     if out.exists() and not options.overwrite:
@@ -35,5 +35,5 @@ def run(options) -> int:
         print(json.dumps(table_json(runs), indent=1))
     else:
         display.console().print(table(runs))
-        print(f"wrote {out}")
+        print(f"\n{finding(runs)}\n\nwrote {out}")
     return 0
