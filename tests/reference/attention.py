@@ -29,7 +29,8 @@ def _attend(model, layer, x: Tensor, pick) -> tuple[Tensor, Tensor]:
     shape = model.shape
     batch, time, _ = x.shape
     heads, per, size = shape.heads, shape.heads // shape.kv_heads, shape.head_width
-    aimed, value = x @ layer.aim.weight.T, x @ layer.value.weight.T
+    at = (heads + shape.kv_heads) * size
+    aimed, value = (x @ layer.project.weight.T).tensor_split([at], -1)
     mixed, graph = torch.zeros_like(x), x.new_zeros(batch, heads, time, time)
     for b in range(batch):
         for h in range(heads):

@@ -87,8 +87,7 @@ def copy_layer(mine, his, heads: int) -> None:
         # theirs: for each head its query, key, value; pairs (i, i + K/2) are turned, ours (2i, 2i + 1)
         qkv = his.attention.query_key_value.weight.unflatten(0, (heads, 3, -1))
         aimed = qkv[:, :2].unflatten(2, (2, -1)).transpose(2, 3).flatten(2, 3).transpose(0, 1)
-        mine.aim.weight.copy_(aimed.flatten(0, 2))
-        mine.value.weight.copy_(qkv[:, 2].flatten(0, 1))
+        mine.project.weight.copy_(torch.cat([aimed.flatten(0, 2), qkv[:, 2].flatten(0, 1)]))
         mine.out.weight.copy_(his.attention.dense.weight)
         mine.norm.weight.copy_(his.input_layernorm.weight)
         mine.mlp.norm.weight.copy_(his.post_attention_layernorm.weight)
@@ -148,10 +147,10 @@ def test_lengths_are_measured_before_normalisation():
     assert short["query"].shape == (2, 3, 4, 5)
     assert short["key"].shape == (2, 3, 2, 5)
     layer = model.layers[0]
-    first = (model.layers[0].norm(x) @ layer.aim.weight[:4].T).norm(dim=-1)
+    first = (model.layers[0].norm(x) @ layer.project.weight[:4].T).norm(dim=-1)
     torch.testing.assert_close(short["query"][0, :, 0], first)
     with torch.no_grad():
-        layer.aim.weight.mul_(3)
+        layer.project.weight.mul_(3)
     long = model.lengths_of(x)
     torch.testing.assert_close(long["key"][0], 3 * short["key"][0])
 
@@ -162,7 +161,7 @@ def test_normalised_picks_do_not_care_about_lengths_and_free_ones_do():
         model = build_state(f"attention(layers=1, qk_norm={qk_norm})")
         before = model.graph(x)
         with torch.no_grad():
-            model.layers[0].aim.weight.mul_(5)
+            model.layers[0].project.weight[:32].mul_(5)
         assert torch.allclose(model.graph(x), before, atol=1e-4) is same
 
 

@@ -19,7 +19,9 @@ def append(
     past: Float[Tensor, "B S H K"], new: Float[Tensor, "B T H K"]
 ) -> Float[Tensor, "B S2 H K"]:
     """Old and new keys (or values) of one layer in order of time."""
-    return torch.cat([past.to(new.dtype), new], 1) if past.shape[1] else new
+    if not past.shape[1]:
+        return new
+    return torch.cat([past if past.dtype == new.dtype else past.to(new.dtype), new], 1)
 
 
 def keep(

@@ -85,15 +85,13 @@ class Layer(nn.Module):
         self.shape, self.index, self.picker = shape, index, picker
         self.plain = parse(shape.energy) == Spec("inner")
         self.norm = nn.LayerNorm(shape.width, bias=False)
-        # queries and keys in one matrix, as they are normalised and rotated as one
-        aimed = (shape.heads + shape.kv_heads) * shape.head_width
-        self.aim = nn.Linear(shape.width, aimed, bias=False)
-        self.value = nn.Linear(shape.width, shape.kv_heads * shape.head_width, bias=False)
+        # queries and keys first, as they are normalised and rotated as one
+        self.split = (shape.heads + shape.kv_heads, shape.kv_heads)
+        self.project = nn.Linear(shape.width, sum(self.split) * shape.head_width, bias=False)
         self.energy = shape.build_energy()
         self.log_sharpness = nn.Parameter(torch.zeros(shape.heads)) if shape.qk_norm else None
         self.out = nn.Linear(shape.width, shape.width, bias=False)
         self.mlp = MLP(shape.width)
-        self.dropout = nn.Dropout(shape.dropout)
         for last in (self.out, self.mlp.down):  # a stack starts near the identity (GPT-2)
             nn.init.normal_(last.weight, std=0.5 / math.sqrt(last.in_features * shape.layers))
 
@@ -103,25 +101,27 @@ class Layer(nn.Module):
         """The tokens after this layer, and all keys and values in order of time."""
         query, key, value = self.read(x, place)
         key, value = cache.append(past[0], key), cache.append(past[1], value)
-        x = x + self.dropout(self.out(self.mix(query, key, value, place)))
-        return x + self.dropout(self.mlp(x)), (key, value)
+        x = x + self._dropout(self.out(self.mix(query, key, value, place)))
+        return x + self._dropout(self.mlp(x)), (key, value)
 
     def project_heads(self, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]:
         """Queries and keys [B, T, H + Hkv, K] before normalisation, and values [B, T, Hkv, K]."""
-        x, per_head = self.norm(x), (*x.shape[:2], -1, self.shape.head_width)
-        return self.aim(x).view(per_head), self.value(x).view(per_head)
+        heads = self.project(self.norm(x)).view(*x.shape[:2], -1, self.shape.head_width)
+        return heads.split(self.split, 2)
 
     def read(self, x: Float[Tensor, "B T D"], place: Place) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of new tokens, each [B, T, heads, K]."""
         aimed, value = self.project_heads(x)
-        aimed = aimed.float() if aimed.dtype in (torch.bfloat16, torch.float16) else aimed
+        if aimed.dtype in (torch.bfloat16, torch.float16):  # no complex numbers that short
+            aimed = aimed.float()
         if self.log_sharpness is not None:
             # products take their sharpness from the queries, other energies on their scores
             gain = self.log_sharpness if self.plain else self.log_sharpness[:0]
             aimed = normalise(aimed, gain, place.turn)
         elif place.turn is not None:
             aimed = rotate(aimed, place.turn)
-        aimed = aimed.to(value.dtype)
+        if aimed.dtype != value.dtype:
+            aimed = aimed.to(value.dtype)
         query, key = aimed.split((self.shape.heads, self.shape.kv_heads), 2)
         return query, key, value
 
@@ -159,6 +159,10 @@ class Layer(nn.Module):
 
     def _noise(self, scores: Tensor, place: Place, draw: int) -> Tensor:
         return gumbel(scores, place.seed, place.read, layer=self.index, draw=draw)
+
+    def _dropout(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        rate = self.shape.dropout
+        return F.dropout(x, rate) if rate and self.training else x
 
     def _per_query_head(self, kept: Float[Tensor, "B S Hkv K"]) -> Float[Tensor, "B H S K"]:
         return kept.transpose(1, 2).repeat_interleave(self.shape.heads // self.shape.kv_heads, 1)
