@@ -1,12 +1,12 @@
-"""Binary code prediction: p(v) ~ prod_i q_i^c_vi (1 - q_i)^(1 - c_vi), q = sigmoid(B h + d), over words only.
+"""Binary code prediction: p(v) ~ product of the probabilities of its code bits, over words only.
 
 Every word has a fixed code c_v: the binary digits of its frequency rank and, against errors, parities of
 random halves of them (`redundancy` times as many bits in all). The state predicts each bit by itself. The
 authors leave the product as it is, which gives mass to codes that no word has; here it is normalised over
 the V words, and each word has a bias (log-unigram at the start), which makes it a proper distribution:
 logit_v = <B h + d, c_v> + bias_v. A word costs its bits and one number; the rank is at most the bits + 1.
-Source: Oda, Arthur, Neubig, Yoshino & Nakamura 2017, https://arxiv.org/abs/1704.06918 (equations 2 to 5;
-convolutional codes there, a random linear code here; their softmax for frequent words is left out).
+Source: Oda, Arthur, Neubig, Yoshino & Nakamura 2017, https://arxiv.org/abs/1704.06918 (convolutional
+codes there, a random linear code here; their softmax for frequent words is left out).
 """
 
 from __future__ import annotations

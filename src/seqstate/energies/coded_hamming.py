@@ -1,4 +1,4 @@
-"""Coded multi-vector Hamming: a word is G codes, one of C learnt vectors a group, scored by table look-up.
+"""Coded multi-vector Hamming: a word is G codes, one of C vectors a group, scored by look-up.
 
 logit_v = bias_v + sum_g T_g(h)[code_g(v)], T_g(h)[c] = tau_g sigmoid(a_g <h_g, c_gc> + b_g), or <h_g, c_gc>
 in the `inner` form. All T are computed first (G C short products), then a word costs G look-ups and V x G

@@ -1,4 +1,6 @@
-"""Cosine: E = -tau <h, w> / (|h| |w|) with a learnt temperature 1 / tau. Rank at most D + 1.
+"""Cosine: E = -tau cos(h, w) with a learnt temperature 1 / tau. Rank at most D + 1.
+
+E = -tau <h, w> / (|h| |w|).
 
 Neither the state nor a word can win by growing longer: confidence is tau, one number for all. With tau fixed
 no probability exceeds 1 / (1 + (V - 1) exp(-2 tau)). Lengths are softened, sqrt(|x|^2 + 1e-8), so that a

@@ -1,10 +1,12 @@
-"""Generalised sigsoftmax: logits bent once, f(z) = z + (k - 1) logsigmoid(z - c): slope k below c, 1 above.
+"""Generalised sigsoftmax: logits bent once, slope k below c and 1 above. Rank D + 1 at k = 1.
+
+f(z) = z + (k - 1) logsigmoid(z - c), z_v = <h, w_v> + bias_v.
 
 k = 1 is the plain softmax (rank D + 1), k = 2 with c = 0 is `sigsoftmax`. Built by its authors to show that
 a high rank of the log-probability matrix is neither necessary nor sufficient for a better perplexity.
 Source: Parthiban, Mao & Inkpen 2021, "On the softmax bottleneck of recurrent language models", AAAI,
 https://doi.org/10.1609/aaai.v35i15.17608, equations 3 and 5: f(z) = k (z - c) + c - (k - 1) softplus(z - c),
-which is the line above. Defaults: their choice on the Penn Treebank.
+which is the formula above. Defaults: their choice on the Penn Treebank.
 """
 
 from __future__ import annotations

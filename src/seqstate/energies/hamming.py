@@ -1,4 +1,4 @@
-"""Continuous Hamming distance: E = sum_d tau_d D(a_d |h_d - w_d|), D(0) = 0 and D(inf) = 1.
+"""Continuous Hamming distance: E = sum_d tau_d D(a_d abs(h_d - w_d)), D from 0 to 1.
 
 Every one of the D numbers is a dimension that can be missed and costs at most tau_d. The distance D is
 `tanh`; `exponential`, 1 - exp(-x); `clipped`, min(x, 1); or `squashed`, where a sigmoid comes first on each

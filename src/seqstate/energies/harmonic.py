@@ -1,9 +1,11 @@
-"""Harmonic: E = n log |h - w|, so p(v) ~ |h - w_v|^-n exp(bias_v). Scale-free; rank not limited by D.
+"""Harmonic: p(v) ~ distance(h, w_v)^-n exp(bias_v). Scale-free; rank not limited by D.
+
+E = n log |h - w|.
 
 A word is certain only where the state *is* the word; far away, all words are alike. The distance is softened,
 |h - w|^2 + 1e-4, so that a state on top of a word has a finite energy and a gradient of zero there.
 Source: Baek, Liu, Tyagi & Tegmark 2025, "Harmonic loss trains interpretable AI models",
-https://arxiv.org/abs/2502.01628 (exponent n, about sqrt(D), there fixed; here learnt).
+https://arxiv.org/abs/2502.01628 (there the exponent is chosen, here it is learnt).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Squared distance: E = tau |h - w|^2. Under a softmax an inner product, so rank at most D + 1.
+"""Squared distance: E = tau distance(h, w)^2. Under a softmax an inner product: rank <= D + 1.
 
 |h - w|^2 = |h|^2 - 2 <h, w> + |w|^2, where the first term is the same for all words and cancels, and the
 last is a bias: what is left is 2 tau <h, w> with a penalty on long words. As an energy for attention it is

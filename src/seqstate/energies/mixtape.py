@@ -1,4 +1,6 @@
-"""Mixtape: logit_v = sum_k pi_k(h, v) <tanh(H_k h), w_v> + bias_v, gates for every word, one softmax.
+"""Mixtape: four products mixed by gates of every word, before one softmax. Rank not limited.
+
+logit_v = sum_k pi_k(h, v) <tanh(H_k h), w_v> + bias_v.
 
 K = 4 products are mixed before the softmax, with gates that differ from word to word, so the rank is not
 limited by D although there is only one normaliser. The gates are leaves of a tree of three sigmoids,

@@ -1,4 +1,6 @@
-"""Mixture of logits: logit_v = tau sum_p pi_p(h, v) <f_q(h), g_x(w_v)> + bias_v, over all pairs p = (q, x).
+"""Mixture of logits: cosines of Q x X short vectors, mixed by gates of both sides.
+
+logit_v = tau sum_p pi_p(h, v) <f_q(h), g_x(w_v)> + bias_v over all pairs p = (q, x).
 
 The state is read as Q short vectors f_q(h) = P_q h and a word as X pieces g_x of its own D numbers, all of
 length 1; the Q X cosines are mixed by gates that depend on both sides,

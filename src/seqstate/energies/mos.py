@@ -1,10 +1,11 @@
-"""Mixture of softmaxes: p(v) = sum_k pi_k(h) softmax_v(<tanh(P_k h + q_k), w_v> + bias_v). Full rank.
+"""Mixture of softmaxes: p(v) = sum_k pi_k(h) softmax_v(<tanh(P_k h), w_v> + bias_v). Full rank.
 
 The sum is taken over probabilities, outside the logarithm, so the matrix of log-probabilities is not
 limited by D. The loss streams: component k needs only its own log-normaliser and the target's logit,
 log p(t) = logsumexp_k(log pi_k + <h_k, w_t> + bias_t - log Z_k), and is exact (no constant is added inside
 the logarithm, as the authors' code does). It costs K plain softmax losses.
-Source: Yang, Dai, Salakhutdinov & Cohen 2018, https://arxiv.org/abs/1711.03953, equation 2.
+Source: Yang, Dai, Salakhutdinov & Cohen 2018, https://arxiv.org/abs/1711.03953. Here the facets
+tanh(P_k h + q_k) have a bias each.
 """
 
 from __future__ import annotations

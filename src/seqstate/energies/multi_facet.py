@@ -1,4 +1,4 @@
-"""Multi-facet softmax: a mixture of softmaxes whose first one has a state of its own for each part of V.
+"""Multi-facet softmax: a mixture whose first softmax has a state for each part of the vocabulary.
 
 p(v) = sum_k pi_k softmax_v(<f_k, w_v> + bias_v), where the first softmax scores word v with the facet
 f_{1, v mod J} of its part of the vocabulary (J parts) and the others, K - 1 of them, with one facet for all.

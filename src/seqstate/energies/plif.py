@@ -1,9 +1,9 @@
-"""Piecewise linear increasing function of <h, w_v> + bias_v, learnt: one slope for every slice of logits.
+"""Learnt increasing piecewise linear function of the usual logits: one slope a slice.
 
 f has `pieces` slices of equal width over [-limit, limit] with slopes softplus(s_i) > 0 and goes on straight
 outside; it starts as the identity. Its knots raise the rank of the log-probability matrix above D + 1.
-Source: Ganea, Gelly, Becigneul & Severyn 2019, https://arxiv.org/abs/1902.08077, section 5 (10^5 pieces and
-limit 20 there; here fewer by default, so that every slope is trained often).
+Source: Ganea, Gelly, Becigneul & Severyn 2019, https://arxiv.org/abs/1902.08077 (10^5 pieces and limit 20
+in their code; here fewer by default, so that every slope is trained often).
 """
 
 from __future__ import annotations

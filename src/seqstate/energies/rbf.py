@@ -1,4 +1,4 @@
-"""Radial basis functions, one a feature: E = -sum_g tau_g exp(-a_g |h_g - w_g|^2). Rank not limited by D.
+"""Radial basis functions, one a feature: E = -sum_g tau_g exp(-a_g distance(h_g, w_g)^2).
 
 A feature rewards a word by up to tau_g, only where state and word nearly coincide in it, and a far feature
 costs no more than a near miss: the peaked counterpart of `multi_hamming`. As a_g goes to 0 with tau_g a_g

@@ -1,4 +1,4 @@
-"""Radial basis functions plus an inner product: E = -sum_g tau_g exp(-a_g |h_g - w_g|^2) - alpha <h, w>.
+"""Radial basis functions plus inner product: `rbf` - alpha <h, w>, with the same vectors.
 
 The same vectors serve twice: the inner product carries the gradient where every peak is out of reach, the
 peaks lift the rank above D + 1. alpha is learnt.

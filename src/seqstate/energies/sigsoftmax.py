@@ -2,8 +2,8 @@
 
 Computed as a softmax over z + logsigmoid(z), which is finite for every z (a product of exp and sigmoid
 under- and overflows). The bend sits at z = 0: far above it is a softmax, far below one of 2 z.
-Source: Kanai, Fujiwara, Yamanaka & Adachi 2018, https://arxiv.org/abs/1805.10829, equation 7 (no learnt
-number is added).
+Source: Kanai, Fujiwara, Yamanaka & Adachi 2018, https://arxiv.org/abs/1805.10829 (no learnt number is
+added).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Soft bits: each word stores D numbers and is read as G soft bits; E = -<z(h), 2 sigmoid(A w + c) - 1>.
+"""Soft bits: a word stores D numbers, read as G bits: E = -<z(h), 2 sigmoid(A w + c) - 1>.
 
 A (G x D) and c are shared by all words, so the bits of the whole vocabulary are computed once a loss and
 cost G D numbers in all. Three forms of what the state says about the bits:
 `word`      z = B h, linear: only the words are squashed.
-`both`      z_g = tau_g tanh(B h)_g: bits on both sides, the essay's "sigmoid each side, then L1" (on +-1 bits
-            the L1 distance is G minus the inner product, over 2).
+`both`      z_g = tau_g tanh(B h)_g: bits on both sides, the essay's "sigmoid each side, then L1" (codes
+            of hard bits -1, 1 differ in (G - inner product) / 2 places).
 `residual`  `word` plus alpha <h, w>, the plain inner product of what is stored.
 With z linear in h the rank is at most D + 1 (and at most G + 1): what grows is what a word can say with few
 numbers, hence `store`: words of S < D numbers under a state of D. Signs of the bits are ready-made codes.
