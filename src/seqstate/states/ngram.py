@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqstate.core.model import IGNORE, Counted, LanguageModel, last_real
@@ -21,9 +21,9 @@ from seqstate.states._arpa_read import read
 from seqstate.states._arpa_write import write
 from seqstate.states._kneser_ney import Tables, smooth
 from seqstate.states._ngram_counts import closed_stream, count_ngrams, word_bits
+from seqstate.states._sorted_tables import ended, entries, find, resize_buffers
 
 NOTHING = -1  # a place of the window where nothing was read yet; the row of a context never seen
-BEYOND = np.iinfo(np.int64).max  # ends every sorted table: no key is as large
 
 
 class NGram(LanguageModel, Counted):
@@ -143,10 +143,7 @@ class NGram(LanguageModel, Counted):
         return loss.where(asked, 0).float(), after
 
     def _keep(self, name: str, array: np.ndarray) -> None:
-        """Store a table with one more entry, which is where an absent key and the index -1 lead."""
-        keys = array.dtype == np.int64
-        ended = np.append(array, BEYOND if keys else 0).astype(np.int64 if keys else np.float32)
-        self.register_buffer(name, torch.from_numpy(ended).to(self.unigram.device))
+        self.register_buffer(name, ended(array).to(self.unigram.device))
 
     def _windows(
         self, tokens: Tensor, state: State | None, lengths: Tensor | None
@@ -171,23 +168,15 @@ class NGram(LanguageModel, Counted):
         for length in range(2, self.order):
             # an absent row or word has all its high bits set, so its key is negative and is not found
             key = (rows[-1] << self.bits) | windows[:, -length]
-            place, found = self._find(f"contexts_{length}", key)
+            place, found = find(self.get_buffer(f"contexts_{length}"), key)
             rows.append(place.where(found, NOTHING))
         return rows
-
-    def _find(
-        self, name: str, key: Int[Tensor, " Q"]
-    ) -> tuple[Int[Tensor, " Q"], Bool[Tensor, " Q"]]:
-        """Where each key would be in a table, and whether it is there."""
-        table = self.get_buffer(name)
-        place = torch.searchsorted(table, key)
-        return place, table[place] == key
 
     def _score(self, windows: Int[Tensor, "Q C"], words: Int[Tensor, " Q"]) -> Float[Tensor, " Q"]:
         """Log-probability of one word after each window, in float64."""
         score = self.unigram[words]
         for n, row in enumerate(self._rows(windows), 2):
-            place, found = self._find(f"keys_{n}", (row << self.bits) | words)
+            place, found = find(self.get_buffer(f"keys_{n}"), (row << self.bits) | words)
             backed_off = score + self.get_buffer(f"backoff_{n - 1}")[row]
             score = self.get_buffer(f"logp_{n}")[place].double().where(found, backed_off)
         return score
@@ -201,26 +190,10 @@ class NGram(LanguageModel, Counted):
             left.append(left[-1] + self.get_buffer(f"backoff_{length}")[rows[length - 1]])
         out = (self.unigram + left.pop()[:, None]).float()
         for n, row in enumerate(rows, 2):
-            self._overwrite(out, n, row, left.pop().float())
+            remains = left.pop().float()
+            owner, place, word = entries(self.get_buffer(f"keys_{n}"), row, self.bits)
+            out[owner, word] = self.get_buffer(f"logp_{n}")[place] + remains[owner]
         return out
-
-    def _overwrite(
-        self,
-        out: Float[Tensor, "Q V"],
-        n: int,
-        row: Int[Tensor, " Q"],
-        left: Float[Tensor, " Q"],
-    ) -> None:
-        """Write the n-grams that continue each context, times what longer contexts leave."""
-        keys = self.get_buffer(f"keys_{n}")
-        first = row << self.bits
-        start, end = torch.searchsorted(keys, torch.stack([first, first + (1 << self.bits)]))
-        size = end - start
-        owner = torch.arange(len(row), device=row.device).repeat_interleave(size)
-        shift = start - size.cumsum(0) + size  # from a place among all that are written to its key
-        place = torch.arange(len(owner), device=row.device) + shift[owner]
-        word = keys[place] & ((1 << self.bits) - 1)
-        out[owner, word] = self.get_buffer(f"logp_{n}")[place] + left[owner]
 
     def _check_ids(self, ids: Tensor) -> None:
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size:
@@ -231,10 +204,7 @@ class NGram(LanguageModel, Counted):
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
         """The tables take the size of those that are loaded; the vocabulary and order must agree."""
-        for name, buffer in list(self.named_buffers(recurse=False)):
-            loaded = state_dict.get(prefix + name)
-            if name not in ("unigram", "boundary", "backoff_1") and loaded is not None:
-                self.register_buffer(name, buffer.new_empty(loaded.shape))
+        resize_buffers(self, state_dict, prefix, ("unigram", "boundary", "backoff_1"))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
