@@ -7,7 +7,9 @@ P(w | past) = sum_z belief(z) P(w | z). Reading a word is Bayes' rule followed b
 
 which is the forward algorithm, rescaled at every step so that nothing underflows. The log-probability matrix
 of its distributions is not limited by Z (a mixture is taken before the logarithm), but what it remembers is:
-Z - 1 numbers. Rabiner 1989, "A tutorial on hidden Markov models"; trained here by gradient, like any rung.
+Z - 1 numbers. Rabiner 1989, "A tutorial on hidden Markov models". Trained here by gradient, so the tables
+come from class vectors through small networks, which learn far faster than free numbers (Chiu & Rush 2020,
+"Scaling hidden Markov language models").
 """
 
 from __future__ import annotations
@@ -18,20 +20,27 @@ from torch import Tensor, nn
 
 from seqstate.core.model import IGNORE, LanguageModel, last_real
 from seqstate.core.state import State
+from seqstate.states._grammar.networks import Residual, vectors
 
 
 class HMM(LanguageModel):
-    """states: hidden classes Z. spread: standard deviation of the random logits it starts from."""
+    """states: hidden classes Z. width: of the vectors their probabilities are computed from."""
 
-    def __init__(self, *, vocab_size: int, states: int = 64, spread: float = 1.0) -> None:
+    def __init__(self, *, vocab_size: int, states: int = 64, width: int = 128) -> None:
         super().__init__()
         if states < 2:
             raise ValueError(f"states={states}, but a hidden Markov model needs 2 classes or more")
         self.vocab_size, self.states = vocab_size, states
         self.first = nn.Parameter(torch.zeros(states))
-        # equal rows would stay equal for ever: the random start is what tells the classes apart
-        self.transition = nn.Parameter(spread * torch.randn(states, states))
-        self.emission = nn.Parameter(spread * torch.randn(states, vocab_size))
+        # equal vectors would stay equal for ever: the random start is what tells the classes apart
+        self.classes = vectors(states, width)
+        self.to_classes = nn.Sequential(Residual(width), nn.Linear(width, states))
+        self.to_words = nn.Sequential(Residual(width), nn.Linear(width, vocab_size))
+
+    def tables(self) -> tuple[Float[Tensor, " Z"], Float[Tensor, "Z Z"], Float[Tensor, "Z V"]]:
+        """P(first class), P(next class | class), and log P(word | class)."""
+        transition = self.to_classes(self.classes).softmax(-1)
+        return self.first.softmax(0), transition, self.to_words(self.classes).log_softmax(-1)
 
     def init_state(self, batch_size: int) -> State:
         """The distribution of the hidden class that will emit the first word, [B, Z]."""
@@ -43,9 +52,8 @@ class HMM(LanguageModel):
         state: State | None = None,
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T V"], State]:
-        emission = self.emission.log_softmax(-1)
-        beliefs = self._read(tokens, state, emission)
-        return _logits(beliefs[:, 1:], emission), last_real(beliefs[:, 1:], lengths)
+        beliefs, emission = self._read(tokens, state)
+        return _logits(beliefs, emission), last_real(beliefs, lengths)
 
     def next_logits(
         self,
@@ -53,8 +61,8 @@ class HMM(LanguageModel):
         state: State | None = None,
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B V"], State]:
-        emission = self.emission.log_softmax(-1)
-        after = last_real(self._read(tokens, state, emission)[:, 1:], lengths)
+        beliefs, emission = self._read(tokens, state)
+        after = last_real(beliefs, lengths)
         return _logits(after, emission), after
 
     def nll(
@@ -64,29 +72,30 @@ class HMM(LanguageModel):
         state: State | None = None,
     ) -> tuple[Float[Tensor, "B T"], State]:
         """As LanguageModel.nll, looking up the targets' columns only: B x T x Z, never B x T x V."""
-        emission = self.emission.log_softmax(-1)
-        beliefs = self._read(tokens, state, emission)
+        beliefs, emission = self._read(tokens, state)
         asked = targets != IGNORE
         columns = emission.t()[targets.where(asked, 0)]
-        log_belief = beliefs[:, 1:].clamp_min(torch.finfo(beliefs.dtype).tiny).log()
-        loss = -torch.logsumexp(columns + log_belief, -1)
+        loss = -torch.logsumexp(columns + _log(beliefs), -1)
         return loss * asked, beliefs[:, -1]
 
     def _read(
-        self, tokens: Int[Tensor, "B T"], state: State | None, emission: Float[Tensor, "Z V"]
-    ) -> Float[Tensor, "B T_plus_1 Z"]:
-        """The belief before the first token and after each."""
-        belief = self.init_state(tokens.shape[0]) if state is None else state
-        transition = self.transition.softmax(-1)
-        logs = emission.t()[tokens]  # B T Z
-        likelihoods = (logs - logs.amax(-1, keepdim=True).detach()).exp()
-        beliefs = [belief]
-        for likelihood in likelihoods.unbind(1):
-            joint = belief * likelihood
-            belief = (joint / joint.sum(-1, keepdim=True)) @ transition
-            beliefs.append(belief)
-        return torch.stack(beliefs, 1)
+        self, tokens: Int[Tensor, "B T"], state: State | None
+    ) -> tuple[Float[Tensor, "B T Z"], Float[Tensor, "Z V"]]:
+        """The belief after each token, and log P(word | class)."""
+        beliefs = []
+        with torch.autocast(tokens.device.type, enabled=False):  # products of probabilities add up
+            _, transition, emission = self.tables()
+            belief = self.init_state(tokens.shape[0]) if state is None else state
+            for log in emission.t()[tokens].unbind(1):  # B Z
+                belief = (_log(belief) + log).softmax(-1) @ transition
+                beliefs.append(belief)
+        return torch.stack(beliefs, 1), emission
 
 
 def _logits(belief: Float[Tensor, "*B Z"], emission: Float[Tensor, "Z V"]) -> Float[Tensor, "*B V"]:
-    return (belief @ emission.exp()).clamp_min(torch.finfo(belief.dtype).tiny).log()
+    with torch.autocast(belief.device.type, enabled=False):
+        return _log(belief @ emission.exp())
+
+
+def _log(belief: Tensor) -> Tensor:
+    return belief.clamp_min(torch.finfo(belief.dtype).tiny).log()
