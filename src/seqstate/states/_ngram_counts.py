@@ -96,7 +96,7 @@ def count_ngrams(stream: Array, boundary: int, vocab_size: int, order: int) -> C
     bits = word_bits(vocab_size)
     unigram = np.bincount(stream[1:], minlength=vocab_size)
     contexts, keys, raw = {}, {}, {}
-    reach = _reach(stream, boundary, order)
+    reach = context_reach(stream, boundary, order)
     at = np.arange(stream.size - 1, dtype=np.int64)  # where a context ends; the next word is at + 1
     row = stream[:-1]
     for n in range(2, order + 1):
@@ -115,9 +115,8 @@ def last_ngram(stream: Array, boundary: int, order: int) -> Array:
     Words are ranked by their first place in the text, the boundary below all. The smoothing needs it.
     """
     first = np.full(int(stream.max()) + 1, -2)
-    first[stream[::-1]] = np.arange(stream.size)[
-        ::-1
-    ]  # of repeated places the last one written stays
+    backwards = np.arange(stream.size)[::-1]
+    first[stream[backwards]] = backwards  # of repeated places the last one written stays
     first[boundary] = -1
     words = [int(first.argmax())]
     at = np.flatnonzero(stream[1:] == words[0]) + 1
@@ -129,11 +128,11 @@ def last_ngram(stream: Array, boundary: int, order: int) -> Array:
     return np.array(words[::-1])
 
 
-def _reach(stream: Array, boundary: int, order: int) -> Array:
-    """Length of the longest context that ends at each position, at most `order`."""
+def context_reach(stream: Array, boundary: int, longest: int) -> Array:
+    """Length of the longest context that ends at each position, boundary included, at most `longest`."""
     position = np.arange(stream.size, dtype=np.int64)
     opening = np.maximum.accumulate(np.where(stream == boundary, position, 0))
-    return np.minimum(position - opening + 1, order).astype(np.int16)
+    return np.minimum(position - opening + 1, longest).astype(np.int32)
 
 
 def _unique(values: Array) -> tuple[Array, Array]:
