@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seqstate.audit import audit
+from seqstate.bottleneck import audit
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ _HOMES = {  # public name -> module that defines it
     "load": "seqstate.api",
     "Trained": "seqstate.trained",
     "build_model": "seqstate.model",
+    "audit": "seqstate.bottleneck",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -28,7 +28,9 @@ def test_every_combination_trains_generates_and_evaluates(seqstate, book, tmp_pa
     files = {path.name for path in (tmp_path / "model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "run.json"} <= files
     assert "checkpoint.safetensors" not in files
-    written = seqstate("generate", tmp_path / "model", "--prompt", "The", "--tokens", 20, "--seed", 3)
+    written = seqstate(
+        "generate", tmp_path / "model", "--prompt", "The", "--tokens", 20, "--seed", 3
+    )
     again = seqstate("generate", tmp_path / "model", "--prompt", "The", "--tokens", 20, "--seed", 3)
     assert written[0] == 0
     assert written[1].startswith("The")
@@ -49,7 +51,15 @@ def test_untied_embeddings_and_a_head_of_another_width(seqstate, book, tmp_path)
     assert code == 0, err
     assert seqstate("generate", tmp_path / "model", "--tokens", 5)[0] == 0
     code, _, err = seqstate(
-        "train", book, "--state", "lstm(width=16)", "--head-width", "8", *QUICK, "--out", tmp_path / "no"
+        "train",
+        book,
+        "--state",
+        "lstm(width=16)",
+        "--head-width",
+        "8",
+        *QUICK,
+        "--out",
+        tmp_path / "no",
     )
     assert code == 2
     assert "tied embeddings need equal widths" in err
@@ -75,7 +85,9 @@ def test_killed_at_any_moment_and_resumed_the_weights_are_equal_to_the_bit(proce
         run.communicate()
     last = process("train", book, *options, "--out", tmp_path / "killed", "--resume")
     assert last.wait() == 0
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    one, other = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed")
+    )
     assert one.keys() == other.keys()
     assert all(one[name].equal(other[name]) for name in one)
 
@@ -120,12 +132,18 @@ def test_a_folder_with_other_things_in_it_is_left_alone(seqstate, book, tmp_path
 BAD = {
     "an unknown state": (["--state", "ltsm"], "did you mean 'lstm'"),
     "an unknown energy": (["--energy", "iner"], "did you mean 'inner'"),
-    "an energy for an n-gram": (["--state", "ngram(order=3)", "--energy", "inner"], "takes no energy"),
+    "an energy for an n-gram": (
+        ["--state", "ngram(order=3)", "--energy", "inner"],
+        "takes no energy",
+    ),
     "no steps": (["--steps", "0"], "must be above 0"),
     "no tokens": (["--tokens", "0"], "must be above 0"),
     "two budgets": (["--steps", "5", "--epochs", "1"], "give one budget"),
     "a bad time": (["--budget", "soon"], "write 90s, 5m or 1h"),
-    "groups that do not divide": (["--energy", "multi_hamming(groups=5)"], "is not a multiple of groups"),
+    "groups that do not divide": (
+        ["--energy", "multi_hamming(groups=5)"],
+        "is not a multiple of groups",
+    ),
     "a bad dropout": (["--dropout", "1.5"], "is not in [0, 1)"),
     "no learning rate": (["--lr", "0"], "is not above 0"),
     "an unknown option": (["--stat", "lstm"], "--stat"),
@@ -174,7 +192,9 @@ def test_samples_in_a_batch_stops_and_streaming(seqstate, book, tmp_path):
     texts = json.loads(out)["texts"]
     assert len(texts) == 3
     assert len(set(texts)) > 1
-    code, out, _ = seqstate("generate", tmp_path / "model", "--tokens", 400, "--stop", ".", "--seed", 1)
+    code, out, _ = seqstate(
+        "generate", tmp_path / "model", "--tokens", 400, "--stop", ".", "--seed", 1
+    )
     assert code == 0
     assert "." not in out
     assert len(out.strip()) > 3
@@ -236,3 +256,37 @@ def test_ls_lists_kinds_and_parts(seqstate):
     assert "forget_bias" in out
     code, _, err = seqstate("ls", "ltsm")
     assert (code, "did you mean 'lstm'" in err) == (2, True)
+
+
+def test_audit_prints_records_and_refuses(seqstate, book, tmp_path):
+    folder = tmp_path / "model"
+    seqstate("train", book, "--state", "lstm(width=16)", *QUICK, "--out", folder)
+    code, out, err = seqstate("audit", folder, book, "--instruments", "logit_rank", "--json")
+    assert code == 0, err
+    found = {row["name"]: row["value"] for row in json.loads(out)}
+    assert any("rank" in name for name in found)
+    code, _, err = seqstate("audit", folder, book, "--instruments", "logit_rank", "--record")
+    assert code == 0, err
+    recorded = json.loads((folder / "run.json").read_text())["readings"]
+    assert {row["name"] for row in recorded} >= found.keys() | {"bits_per_byte"}
+    code, _, err = seqstate("audit", folder, book, "--instruments", "logit_rnak")
+    assert (code, "did you mean 'logit_rank'" in err) == (2, True)
+
+
+def test_audit_takes_a_hugging_face_folder(seqstate, book, tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    letters = {chr(code): index for index, code in enumerate(range(32, 127))}
+    plain = Tokenizer(models.WordLevel({**letters, "<unk>": len(letters)}, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>").save_pretrained(
+        tmp_path / "hf"
+    )
+    shape = GPT2Config(vocab_size=len(letters) + 1, n_embd=16, n_layer=1, n_head=2, n_positions=512)
+    GPT2LMHeadModel(shape).save_pretrained(tmp_path / "hf")
+    code, out, err = seqstate(
+        "audit", f"hf:{tmp_path / 'hf'}", book, "--instruments", "logit_rank", "--json"
+    )
+    assert code == 0, err
+    assert any(row["name"].startswith("rank") or "rank" in row["name"] for row in json.loads(out))

@@ -45,7 +45,11 @@ def test_every_command_of_the_readme_runs_in_order(seqstate, book, tmp_path, mon
         if words[0] == "compare":
             words = [word for word in words if word not in ("--budget", "5m", "10m")]
             words += ["--steps", "2", "--jobs", "1", "--parameters", "20000", "--vocab-size", "300"]
-            words = words if any(word == "book.txt" for word in words) else [words[0], "book.txt", *words[1:]]
+            words = (
+                words
+                if any(word == "book.txt" for word in words)
+                else [words[0], "book.txt", *words[1:]]
+            )
         if words[0] == "train":
             words += ["--steps", "2", "--vocab-size", "300"]
         code, _, err = seqstate(*words)
@@ -68,7 +72,11 @@ def test_the_table_of_parts_is_what_ls_prints(kind):
 def test_the_tree_names_every_file_and_folder_of_the_package():
     tree = next(block for block in blocks("text") if "src/seqstate" in block)
     package = ROOT / "src" / "seqstate"
-    wanted = [path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    wanted = [
+        path.name
+        for path in package.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    ]
     for name in wanted:
         if not name.startswith("__"):
             assert name in tree, f"{name} is missing in the tree of the README"

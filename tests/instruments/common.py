@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from seqstate.audit import LinearHead
+from seqstate.bottleneck import LinearHead
 from seqstate.core.instrument import exact
 from seqstate.core.model import HasGates, HasGraph, HasLengths, StateModel
 from seqstate.core.record import Reading

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from instruments.common import named
-from seqstate.audit import audit, audit_table
+from seqstate.bottleneck import audit, audit_table
 from seqstate.core import registry
 from seqstate.core.task import Batch
 from seqstate.model import build_model

@@ -43,7 +43,7 @@ def run(options) -> int:
 
     import torch
 
-    from seqstate.audit import audit, audit_table
+    from seqstate.bottleneck import audit, audit_table
     from seqstate.cli import display
 
     torch.set_num_threads(options.threads)

@@ -1,6 +1,6 @@
 """The bottleneck audit: what an output layer can and cannot say, of our models and of other people's.
 
-    from seqstate.audit import audit, audit_table
+    from seqstate.bottleneck import audit, audit_table
     readings = audit(model, tokens)                       # one of ours, or a Hugging Face causal LM
     readings = audit(torch.nn.Linear(64, 10_000), hidden) # a bare layer and vectors it sees
 
