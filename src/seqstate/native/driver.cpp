@@ -60,8 +60,9 @@ Plan make_plan(const Problem& p, const Isa& isa, int threads, bool backward) {
   const int64_t row_floats = p.width + 8 + plan.threads * per_thread;
   int64_t rows = std::max<int64_t>(kRowBytes / 4 / row_floats / plan.tile_rows, 1) * plan.tile_rows;
   plan.block_rows = (int)std::min<int64_t>(rows, round_up(p.rows, plan.tile_rows));
-  plan.shared_floats = (int64_t)plan.block_rows * (p.width + 8) + 4 * p.groups + p.width + 16 * 12;
-  plan.slice_floats = tile_floats(plan, p, backward) + plan.block_rows * per_thread + 4 * p.groups + 16 * 4;
+  plan.shared_floats = (int64_t)plan.block_rows * (p.width + 8) + p.width + 16 * 12 +
+                       (4 + plan.block_rows / plan.tile_rows) * (int64_t)p.groups;
+  plan.slice_floats = tile_floats(plan, p, backward) + plan.block_rows * per_thread + 5 * p.groups + 16 * 5;
   return plan;
 }
 
@@ -113,7 +114,7 @@ struct Pass {
   Job job{};
   std::vector<Slice> slices;
   std::vector<int64_t> index;  // the rows of the block
-  float *packed = nullptr, *row_scale = nullptr;
+  float *packed = nullptr, *row_scale = nullptr, *row_norm = nullptr;
   int64_t* target = nullptr;
   int64_t next_row = 0;
 
@@ -144,7 +145,9 @@ struct Pass {
     job.inner_b = inner_b;
     packed = arena.take((int64_t)plan.block_rows * p.width);
     target = arena.take<int64_t>(plan.block_rows);
+    row_norm = arena.take((int64_t)plan.block_rows / plan.tile_rows * p.groups);
     job.packed = packed;
+    job.row_norm = row_norm;
     job.target = target;
     index.reserve(plan.block_rows);
     share_words();
@@ -168,6 +171,7 @@ struct Pass {
   void take_tiles(Slice& s, bool backward) {
     const int64_t tile = (int64_t)plan.tile_rows * plan.tile_words;
     s.words_t = arena.take((int64_t)plan.tile_words * p.width);
+    s.word_norm = arena.take(p.groups);
     s.bias = arena.take(plan.tile_words);
     s.logits = arena.take(tile);
     if (!backward) return;
@@ -194,6 +198,7 @@ struct Pass {
 
   void pack_rows() {
     const int D = p.width, K = job.group_width, step = isa.row_block;
+    std::fill_n(row_norm, (int64_t)plan.block_rows / plan.tile_rows * p.groups, 0.0f);
     for (int n = 0; n < job.padded_rows; ++n) {
       float* out = packed + (int64_t)(n / step) * D * step + n % step;
       if (n >= job.rows) {
@@ -202,8 +207,17 @@ struct Pass {
       }
       const float* from = p.hidden + index[n] * D;
       target[n] = p.targets[index[n]];
-      for (int g = 0; g < p.groups; ++g)
-        for (int d = g * K; d < (g + 1) * K; ++d) out[(int64_t)d * step] = row_scale[g] * from[d];
+      for (int g = 0; g < p.groups; ++g) {
+        float square = 0.0f;
+        for (int d = g * K; d < (g + 1) * K; ++d) {
+          const float scaled = row_scale[g] * from[d];
+          out[(int64_t)d * step] = scaled;
+          square += scaled * scaled;
+        }
+        float& most = row_norm[(int64_t)(n / plan.tile_rows) * p.groups + g];
+        const float norm = std::sqrt(square);
+        if (!(norm <= most)) most = norm;  // a NaN stays: nothing is within its limit
+      }
     }
   }
 };

@@ -5,8 +5,10 @@
 // AVX-512 could be the one the linker keeps for everybody.
 #if defined(_MSC_VER)
 #define INLINE __forceinline
+#define INLINE_LAMBDA
 #else
 #define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
 #endif
 
 namespace seqstate {

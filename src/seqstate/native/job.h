@@ -28,6 +28,7 @@ struct Job {
   int rows, padded_rows;  // padded to a multiple of the register block
   bool first_block;
   const float* packed;      // [rows / MR][D][MR], scaled
+  const float* row_norm;    // [tile][G]: the longest packed row of a tile in each group
   const int64_t* target;    // rows
   const float *lse_max, *lse_log;           // padded_rows (backward)
   const float *grad_p, *grad_all, *grad_target;  // padded_rows: dlogit = grad_p * p - grad_all - grad_target * [v = target]
@@ -45,6 +46,7 @@ struct Slice {
   float* grad_hidden;             // packed sums of gradient * word, every row of the block
   double *grad_tau, *grad_b;      // G
   // tiles
+  float* word_norm;  // G: the longest word of the tile in each group
   float *words_t, *words_p, *grad_words_t, *bias, *grad_bias;
   float *logits, *inner_grad, *stored;
 };

@@ -22,7 +22,37 @@ static void pack_transposed(const Job& job, const Slice& s, int64_t first, int c
     }
 }
 
-// words_p: per group and slot, [word][lane]; or, Q words to a vector, lane = dimension * Q + word % Q
+// The longest word of the tile, group by group.
+static void word_norms(const Job& job, const Slice& s, int word_blocks) {
+  for (int g = 0; g < job.groups; ++g) {
+    F most = set1(0.0f);
+    for (int vb = 0; vb < word_blocks; ++vb) {
+      F square[NR];
+      for (int j = 0; j < NR; ++j) square[j] = set1(0.0f);
+      const float* from = s.words_t + ((int64_t)vb * job.width + g * job.group_width) * NB;
+      for (int k = 0; k < job.group_width; ++k)
+        for (int j = 0; j < NR; ++j) {
+          const F x = load(from + k * NB + j * L);
+          square[j] = fma(x, x, square[j]);
+        }
+      for (int j = 0; j < NR; ++j) most = at_least(square[j], most);
+    }
+    s.word_norm[g] = sqrtf(max_of(most));
+  }
+}
+
+// Q words to a vector: lane = dimension * Q + word % Q
+template <int Q>
+static void pack_shared(const Job& job, const Slice& s, float* out, int group, int words) {
+  const int D = job.width, K = job.group_width;
+  for (int v = 0; v < words; v += Q, out += L) {
+    const float* from = s.words_t + ((int64_t)(v / NB) * D + group * K) * NB + v % NB;
+    for (int k = 0; k < K; ++k) memcpy(out + k * Q, from + (int64_t)k * NB, Q * sizeof(float));
+    for (int k = K * Q; k < L; ++k) out[k] = 0.0f;
+  }
+}
+
+// words_p: per group and slot, [word][lane]
 static void pack_slots(const Job& job, const Slice& s, int64_t first, int count, int word_blocks) {
   const int D = job.width, K = job.group_width, wide = padded_group(K, L), tile = job.tile_words;
   const int words = word_blocks * NB;
@@ -30,12 +60,10 @@ static void pack_slots(const Job& job, const Slice& s, int64_t first, int count,
     float* out = s.words_p + (int64_t)g * wide * tile;
     if (wide < L) {
       const int shared = L / wide;
-      for (int v = 0; v < words; v += shared) {
-        const float* from = s.words_t + ((int64_t)(v / NB) * D + g * K) * NB + v % NB;
-        for (int k = 0; k < K; ++k) memcpy(out + k * shared, from + (int64_t)k * NB, shared * sizeof(float));
-        for (int k = K * shared; k < L; ++k) out[k] = 0.0f;
-        out += L;
-      }
+      if (shared == 2) pack_shared<2>(job, s, out, g, words);
+      if (shared == 4) pack_shared<4>(job, s, out, g, words);
+      if (shared == 8) pack_shared<8>(job, s, out, g, words);
+      if (shared == 16) pack_shared<16>(job, s, out, g, words);
       continue;
     }
     for (int k0 = 0; k0 < wide; k0 += L, out += (int64_t)tile * L) {

@@ -1,11 +1,18 @@
 // One thread's share of the forward and of the backward pass. Included once per instruction set.
 #pragma once
 
-INLINE F softmax_power(F x) { return exp2(at_least(x, set1(-1000.0f))); }  // 2^x, 0 at -inf
+// 2^x for x up to 127; 0 where x is -127 or less, -inf included
+struct SoftmaxPower {
+  Power power;
+  F least;
+  static INLINE SoftmaxPower make() { return {Power::make(), set1(-127.0f)}; }
+  INLINE F operator()(F x) const { return power(at_least(x, least)); }
+};
 
 // Running maximum and sum of 2^(logit - maximum) of every row of a tile.
 static void gather_statistics(const Job& job, const Slice& s, int first_row, int rows, int64_t first_word,
                               int count, int word_blocks) {
+  const SoftmaxPower softmax_power = SoftmaxPower::make();
   for (int n = 0; n < rows; ++n) {
     const float* logits = s.logits + n * NB;
     const int64_t block = (int64_t)job.tile_rows * NB;
@@ -46,10 +53,11 @@ static void forward_slice(const Job& job, const Slice& s) {
     const int count = (int)(s.last_word - v < job.tile_words ? s.last_word - v : job.tile_words);
     const int word_blocks = (count + NB - 1) / NB;
     pack_transposed(job, s, v, count, word_blocks);
+    if (Activation::limit > 0.0f) word_norms(job, s, word_blocks);
     pack_bias(job, s, v, count, word_blocks);
     for (int r = 0; r < job.rows; r += job.tile_rows) {
       const int rows = job.rows - r < job.tile_rows ? job.rows - r : job.tile_rows;
-      score_tile<Activation, false>(job, job.packed + (int64_t)r * job.width, s, (rows + MR - 1) / MR, word_blocks);
+      score<Activation, false>(job, s, r, (rows + MR - 1) / MR, word_blocks);
       gather_statistics(job, s, r, rows, v, count, word_blocks);
     }
   }
@@ -58,6 +66,7 @@ static void forward_slice(const Job& job, const Slice& s) {
 // Logits of a tile become their gradients, in place; the bias gradient is their sum over the rows.
 static void logit_gradients(const Job& job, const Slice& s, int first_row, int row_blocks, int64_t first_word,
                             int count, int word_blocks) {
+  const SoftmaxPower softmax_power = SoftmaxPower::make();
   const int rows = row_blocks * MR;
   for (int vb = 0; vb < word_blocks; ++vb) {
     float* block = s.logits + (int64_t)vb * job.tile_rows * NB;
@@ -86,29 +95,6 @@ static void logit_gradients(const Job& job, const Slice& s, int first_row, int r
   }
 }
 
-// Gradients of one group's inner arguments (up to a factor), and the sums behind those of tau and b.
-static void inner_gradients(const Job& job, const Slice& s, int group, int row_blocks, int word_blocks) {
-  F tau[NR], b[NR];
-  for (int j = 0; j < NR; ++j) tau[j] = b[j] = set1(0.0f);
-  for (int vb = 0; vb < word_blocks; ++vb)
-    for (int rb = 0; rb < row_blocks; ++rb) {
-      const float* kept = s.stored + (((int64_t)vb * row_blocks + rb) * job.groups + group) * 2 * MR * NB;
-      const int64_t at = ((int64_t)vb * job.tile_rows + rb * MR) * NB;
-      for (int i = 0; i < MR; ++i)
-        for (int j = 0; j < NR; ++j) {
-          F given = load(s.logits + at + i * NB + j * L);
-          F gradient = mul(given, load(kept + (2 * i + 1) * NB + j * L));
-          store(s.inner_grad + at + i * NB + j * L, gradient);
-          tau[j] = fma(given, load(kept + 2 * i * NB + j * L), tau[j]);
-          b[j] = add(b[j], gradient);
-        }
-    }
-  for (int j = 0; j < NR; ++j) {
-    s.grad_tau[group] -= sum_of(tau[j]);
-    s.grad_b[group] += sum_of(b[j]);
-  }
-}
-
 template <class Activation>
 static void backward_tile(const Job& job, const Slice& s, int first_row, int rows, int64_t first_word, int count,
                           int word_blocks) {
@@ -116,15 +102,12 @@ static void backward_tile(const Job& job, const Slice& s, int first_row, int row
   const float* packed = job.packed + (int64_t)first_row * job.width;
   const int wide = padded_group(job.group_width, L) * job.groups;
   float* grad_hidden = s.grad_hidden + (int64_t)first_row * wide;
-  score_tile<Activation, !same<Activation, Identity>>(job, packed, s, row_blocks, word_blocks);
+  constexpr bool groups = !same<Activation, Identity>;
+  score<Activation, groups>(job, s, first_row, row_blocks, word_blocks);
   logit_gradients(job, s, first_row, row_blocks, first_word, count, word_blocks);
   for (int g = 0; g < job.groups; ++g) {
-    const float* gradient = s.logits;
-    if constexpr (!same<Activation, Identity>) {
-      inner_gradients(job, s, g, row_blocks, word_blocks);
-      gradient = s.inner_grad;
-    }
-    if (job.want_words) word_gradients(job, packed, s, gradient, g, row_blocks, word_blocks);
+    float* gradient = groups ? s.inner_grad : s.logits;
+    word_gradients<groups>(job, packed, s, gradient, g, row_blocks, word_blocks);
     if (job.want_hidden) hidden_gradients(job, grad_hidden, s, gradient, g, row_blocks * MR, word_blocks);
   }
 }
@@ -140,6 +123,7 @@ static void backward_slice(const Job& job, const Slice& s) {
     const int count = (int)(s.last_word - v < job.tile_words ? s.last_word - v : job.tile_words);
     const int word_blocks = (count + NB - 1) / NB;
     pack_transposed(job, s, v, count, word_blocks);
+    if (Activation::limit > 0.0f) word_norms(job, s, word_blocks);
     if (job.want_hidden) pack_slots(job, s, v, count, word_blocks);
     pack_bias(job, s, v, count, word_blocks);
     memset(s.grad_words_t, 0, sizeof(float) * word_blocks * NB * D);
@@ -174,4 +158,4 @@ static void backward(const Job& job, const Slice& s) {
 }
 
 extern const Isa isa;
-const Isa isa = {NAME, L, MR, NB, ROW_MULTIPLE, forward, backward};
+const Isa isa = {NAME, L, MR, NB, 48, forward, backward};

@@ -10,35 +10,56 @@
 constexpr int NB = NR * L;
 
 // What a group's inner argument t (already scaled into the activation's own unit) adds to the energy:
-// miss = sigma(-z), and `slope`, proportional to -dmiss/dz. Arguments are clamped to +-30 as in torch.
+// miss = sigma(-z), and `slope`, proportional to -dmiss/dz. Arguments are clamped to +-30 as in torch, unless
+// it is known (Within) that none is beyond `limit`.
 struct Sigmoid {
   // t = z log2 e; slope = sigma (1 - sigma), both factors exact to an ulp even when saturated
-  static INLINE void miss(F t, F& miss, F& slope) {
-    const F bound = set1(43.2808512f);
-    F odds = exp2(at_most(at_least(t, sub(set1(0.0f), bound)), bound));
+  static constexpr float limit = 43.0f;
+  Power power;
+  F bound;
+  static INLINE Sigmoid make() { return {Power::make(), pinned(set1(43.2808512f))}; }
+  template <bool Within>
+  INLINE void operator()(F t, F& miss, F& slope) const {
+    if constexpr (!Within) t = at_most(at_least(t, sub(set1(0.0f), bound)), bound);
+    const F odds = power(t);
     miss = reciprocal(add(set1(1.0f), odds));
     slope = mul(mul(odds, miss), miss);
   }
 };
 struct ClampedLinear {
   // t = z / 4; slope = 1 inside
-  static INLINE void miss(F t, F& miss, F& slope) {
-    miss = at_least(at_most(sub(set1(0.5f), t), set1(1.0f)), set1(0.0f));
-    slope = where_within(set1(1.0f), t, set1(0.5f));
+  static constexpr float limit = 0.0f;
+  F half, one, zero;
+  static INLINE ClampedLinear make() { return {pinned(set1(0.5f)), pinned(set1(1.0f)), pinned(set1(0.0f))}; }
+  template <bool Within>
+  INLINE void operator()(F t, F& miss, F& slope) const {
+    miss = at_least(at_most(sub(half, t), one), zero);
+    slope = where_within(one, t, half);
   }
 };
 struct Rational {
   // t = z / 2: miss = 1/2 - t / (2 (1 + |t|)); slope = 1 / (1 + |t|)^2
-  static INLINE void miss(F t, F& miss, F& slope) {
-    const F bound = set1(15.0f);
-    F kept = at_most(at_least(t, sub(set1(0.0f), bound)), bound);
-    F size = absolute(kept);
-    F inverse = reciprocal(add(set1(1.0f), size));
-    miss = mul(mul(set1(0.5f), inverse), add(sub(size, kept), set1(1.0f)));
-    slope = where_within(mul(inverse, inverse), t, bound);
+  static constexpr float limit = 14.9f;
+  F half, one, bound;
+  static INLINE Rational make() { return {pinned(set1(0.5f)), pinned(set1(1.0f)), pinned(set1(15.0f))}; }
+  template <bool Within>
+  INLINE void operator()(F t, F& miss, F& slope) const {
+    const F kept = Within ? t : at_most(at_least(t, sub(set1(0.0f), bound)), bound);
+    const F size = absolute(kept);
+    const F inverse = reciprocal(add(one, size));
+    miss = mul(mul(half, inverse), add(sub(size, kept), one));
+    slope = mul(inverse, inverse);
+    if constexpr (!Within) slope = where_within(slope, t, bound);
   }
 };
-struct Identity {};  // the inner product: no groups, no miss
+template <int N>
+struct Number {
+  static constexpr int value = N;
+};
+
+struct Identity {  // the inner product: no groups, no miss
+  static constexpr float limit = 0.0f;
+};
 
 template <class A, class B>
 constexpr bool same = false;
@@ -59,83 +80,158 @@ INLINE void product(F (&acc)[MR][NR], const float* rows, const float* words_t, i
   }
 }
 
-// Logits (base 2) of a tile into `logits`; with Store also every group's miss and slope into `stored`,
-// laid out [words / NB][rows / MR][G][MR][2][NB].
-template <class Activation, bool Store>
-static void score_tile(const Job& job, const float* packed, const Slice& s, int row_blocks, int word_blocks) {
-  const int D = job.width, K = job.group_width;
-  float* kept = s.stored;
-  for (int vb = 0; vb < word_blocks; ++vb) {
-    const float* words_t = s.words_t + (int64_t)vb * D * NB;
-    for (int rb = 0; rb < row_blocks; ++rb) {
-      const float* rows = packed + (int64_t)rb * D * MR;
-      F logit[MR][NR];
+// Logits (base 2) of a block of rows and words, which start as the bias.
+INLINE void score_inner(const Job& job, const float* rows, const float* words_t, const float* bias, float* out) {
+  F logit[MR][NR];
+  for (int j = 0; j < NR; ++j)
+    for (int i = 0; i < MR; ++i) logit[i][j] = load(bias + j * L);
+  product(logit, rows, words_t, job.width);
+  for (int i = 0; i < MR; ++i)
+    for (int j = 0; j < NR; ++j) store(out + i * NB + j * L, logit[i][j]);
+}
+
+// The same through groups. With Store also every group's miss and slope, as [G][MR][2][NB].
+template <class Activation, bool Within, bool Store>
+INLINE void score_groups(const Job& job, const float* rows, const float* words_t, const float* bias, float* out,
+                         float* stored) {
+  const int K = job.group_width;
+  for (int i = 0; i < MR; ++i)
+    for (int j = 0; j < NR; ++j) store(out + i * NB + j * L, load(bias + j * L));
+  for (int g = 0; g < job.groups; ++g) {
+    F inner[MR][NR];
+    const F offset = set1(job.inner_b[g]), tau = set1(job.tau2[g]);
+    for (int i = 0; i < MR; ++i)
+      for (int j = 0; j < NR; ++j) inner[i][j] = offset;
+    product(inner, rows, words_t, K);
+    const Activation activation = Activation::make();
+    for (int i = 0; i < MR; ++i)
       for (int j = 0; j < NR; ++j) {
-        F bias = load(s.bias + vb * NB + j * L);
-        for (int i = 0; i < MR; ++i) logit[i][j] = bias;
-      }
-      if constexpr (same<Activation, Identity>) {
-        product(logit, rows, words_t, D);
-      } else {
-        for (int g = 0; g < job.groups; ++g) {
-          F inner[MR][NR];
-          F offset = set1(job.inner_b[g]), tau = set1(job.tau2[g]);
-          for (int i = 0; i < MR; ++i)
-            for (int j = 0; j < NR; ++j) inner[i][j] = offset;
-          product(inner, rows + (int64_t)g * K * MR, words_t + (int64_t)g * K * NB, K);
-          for (int i = 0; i < MR; ++i)
-            for (int j = 0; j < NR; ++j) {
-              F miss, slope;
-              Activation::miss(inner[i][j], miss, slope);
-              logit[i][j] = fnma(tau, miss, logit[i][j]);
-              if constexpr (Store) {
-                store(kept + (2 * i) * NB + j * L, miss);
-                store(kept + (2 * i + 1) * NB + j * L, slope);
-              }
-            }
-          kept += 2 * MR * NB;
+        F miss, slope;
+        activation.template operator()<Within>(inner[i][j], miss, slope);
+        float* logit = out + i * NB + j * L;
+        store(logit, fnma(tau, miss, load(logit)));
+        if constexpr (Store) {
+          store(stored + 2 * i * NB + j * L, miss);
+          store(stored + (2 * i + 1) * NB + j * L, slope);
         }
       }
-      float* out = s.logits + ((int64_t)vb * job.tile_rows + rb * MR) * NB;
-      for (int i = 0; i < MR; ++i)
-        for (int j = 0; j < NR; ++j) store(out + i * NB + j * L, logit[i][j]);
-    }
+    rows += K * MR;
+    words_t += K * NB;
+    stored += 2 * MR * NB;
   }
 }
 
-// grad_words_t[k] += sum_rows grad[row] * hidden[row][k], for KR dimensions starting at `from`
-template <int KR>
-INLINE void word_gradient(float* grad_words_t, const float* rows, const float* grad, int D, int row_blocks) {
-  F acc[KR][NR];
-  for (int k = 0; k < KR; ++k)
+// A whole tile; `stored` becomes [words / NB][rows / MR][G][MR][2][NB].
+template <class Activation, bool Within, bool Store>
+static void score_tile(const Job& job, const float* packed, const Slice& s, int row_blocks, int word_blocks) {
+  const int64_t D = job.width;
+  float* stored = s.stored;
+  for (int vb = 0; vb < word_blocks; ++vb)
+    for (int rb = 0; rb < row_blocks; ++rb) {
+      const float *rows = packed + rb * D * MR, *words_t = s.words_t + vb * D * NB, *bias = s.bias + vb * NB;
+      float* out = s.logits + ((int64_t)vb * job.tile_rows + rb * MR) * NB;
+      if constexpr (same<Activation, Identity>)
+        score_inner(job, rows, words_t, bias, out);
+      else
+        score_groups<Activation, Within, Store>(job, rows, words_t, bias, out, stored);
+      if constexpr (Store) stored += (int64_t)job.groups * 2 * MR * NB;
+    }
+}
+
+// Can no inner argument of this tile be beyond the activation's limit? (Cauchy and Schwarz)
+static bool within_limit(const Job& job, const Slice& s, int first_row, float limit) {
+  const float* row_norm = job.row_norm + (int64_t)(first_row / job.tile_rows) * job.groups;
+  for (int g = 0; g < job.groups; ++g) {
+    const float most = row_norm[g] * s.word_norm[g] + (job.inner_b[g] < 0 ? -job.inner_b[g] : job.inner_b[g]);
+    if (!(most <= limit)) return false;
+  }
+  return true;
+}
+
+template <class Activation, bool Store>
+static void score(const Job& job, const Slice& s, int first_row, int row_blocks, int word_blocks) {
+  const float* packed = job.packed + (int64_t)first_row * job.width;
+  if (Activation::limit > 0.0f && within_limit(job, s, first_row, Activation::limit))
+    score_tile<Activation, true, Store>(job, packed, s, row_blocks, word_blocks);
+  else
+    score_tile<Activation, false, Store>(job, packed, s, row_blocks, word_blocks);
+}
+
+// Sums of dlogit * miss and of dlogit * slope, lane by lane: behind the gradients of tau and b.
+struct GroupSums {
+  F tau[NR], b[NR];
+};
+
+// grad_words_t[k] += sum_rows grad[row] * hidden[row][k], for Count dimensions starting at `rows`. With Fused,
+// grad is first made from the gradient of the logits and the stored slopes, and kept for the other uses.
+template <int Count, bool Fused>
+INLINE void word_gradient(const Job& job, float* grad_words_t, const float* rows, float* grad, const float* given,
+                          const float* stored, GroupSums& sums, int row_blocks) {
+  F acc[Count ? Count : 1][NR];
+  for (int k = 0; k < Count; ++k)
     for (int j = 0; j < NR; ++j) acc[k][j] = load(grad_words_t + k * NB + j * L);
   for (int rb = 0; rb < row_blocks; ++rb) {
     for (int i = 0; i < MR; ++i) {
       F value[NR];
-      for (int j = 0; j < NR; ++j) value[j] = load(grad + j * L);
-      for (int k = 0; k < KR; ++k) {
-        F hidden = set1(rows[k * MR + i]);
+      for (int j = 0; j < NR; ++j) {
+        if constexpr (Fused) {
+          const F logit = load(given + j * L), slope = load(stored + (2 * i + 1) * NB + j * L);
+          value[j] = mul(logit, slope);
+          sums.tau[j] = fma(logit, load(stored + 2 * i * NB + j * L), sums.tau[j]);
+          sums.b[j] = add(value[j], sums.b[j]);
+          store(grad + j * L, value[j]);
+        } else {
+          value[j] = load(grad + j * L);
+        }
+      }
+      for (int k = 0; k < Count; ++k) {
+        const F hidden = set1(rows[k * MR + i]);
         for (int j = 0; j < NR; ++j) acc[k][j] = fma(hidden, value[j], acc[k][j]);
       }
       grad += NB;
+      given += NB;
     }
-    rows += D * MR;
+    rows += (int64_t)job.width * MR;
+    stored += (int64_t)job.groups * 2 * MR * NB;
   }
-  for (int k = 0; k < KR; ++k)
+  for (int k = 0; k < Count; ++k)
     for (int j = 0; j < NR; ++j) store(grad_words_t + k * NB + j * L, acc[k][j]);
 }
 
-static void word_gradients(const Job& job, const float* packed, const Slice& s, const float* grad, int group,
+// One group of a tile. `grad`: gradients of the inner arguments (up to a factor), made here if there are groups.
+template <bool Groups>
+static void word_gradients(const Job& job, const float* packed, const Slice& s, float* grad, int group,
                            int row_blocks, int word_blocks) {
-  const int D = job.width, K = job.group_width;
+  const int64_t D = job.width, K = job.group_width;
+  const int64_t block = (int64_t)row_blocks * job.groups * 2 * MR * NB;
+  GroupSums sums;
+  for (int j = 0; j < NR; ++j) sums.tau[j] = sums.b[j] = set1(0.0f);
   for (int vb = 0; vb < word_blocks; ++vb) {
-    const float* values = grad + (int64_t)vb * job.tile_rows * NB;
-    float* out = s.grad_words_t + ((int64_t)vb * D + group * K) * NB;
-    const float* rows = packed + (int64_t)group * K * MR;
-    int k = 0;
-    for (; k + 8 <= K; k += 8) word_gradient<8>(out + k * NB, rows + k * MR, values, D, row_blocks);
-    for (; k + 4 <= K; k += 4) word_gradient<4>(out + k * NB, rows + k * MR, values, D, row_blocks);
-    for (; k < K; ++k) word_gradient<1>(out + k * NB, rows + k * MR, values, D, row_blocks);
+    float* values = grad + (int64_t)vb * job.tile_rows * NB;
+    const float* given = s.logits + (int64_t)vb * job.tile_rows * NB;
+    const float* stored = Groups ? s.stored + vb * block + (int64_t)group * 2 * MR * NB : nullptr;
+    float* out = s.grad_words_t + (vb * D + group * K) * NB;
+    const float* rows = packed + group * K * MR;
+    int64_t k = job.want_words ? 0 : K;
+    auto step = [&](auto count, auto fused) INLINE_LAMBDA {
+      word_gradient<count.value, fused.value>(job, out + k * NB, rows + k * MR, values, given, stored, sums,
+                                              row_blocks);
+      k += count.value;
+    };
+    if constexpr (Groups) {  // the first dimensions are done while the gradients are made
+      if (k + KR <= K) step(Number<KR>{}, Number<1>{});
+      else if (k + 2 <= K) step(Number<2>{}, Number<1>{});
+      else if (k < K) step(Number<1>{}, Number<1>{});
+      else step(Number<0>{}, Number<1>{});
+    }
+    while (k + KR <= K) step(Number<KR>{}, Number<0>{});
+    while (k + 2 <= K) step(Number<2>{}, Number<0>{});
+    while (k < K) step(Number<1>{}, Number<0>{});
+  }
+  if constexpr (!Groups) return;
+  for (int j = 0; j < NR; ++j) {
+    s.grad_tau[group] -= sum_of(sums.tau[j]);
+    s.grad_b[group] += sum_of(sums.b[j]);
   }
 }
 
@@ -162,11 +258,14 @@ INLINE void hidden_gradient(float* out, const float* words_p, const float* grad,
     for (int s = 0; s < SLOTS; ++s) store(out + ((int64_t)s * tile_rows + i) * L, acc[i][s]);
 }
 
+// Rows at a time: at least Q, and enough to hide the latency of a sum.
+constexpr int rows_sharing(int words) { return words > 8 ? words : words > 4 ? 8 : 12; }
+
 // Groups narrower than a vector: Q words share it; their lanes are summed at the end, Q rows to a vector.
 template <int Q>
 INLINE void hidden_gradient_shared(float* out, const float* words_p, const float* grad, int tile_rows,
                                    int word_blocks) {
-  constexpr int ROWS = Q > 8 ? Q : 8;
+  constexpr int ROWS = rows_sharing(Q);
   F acc[ROWS];
   for (int i = 0; i < ROWS; ++i) acc[i] = set1(0.0f);
   for (int vb = 0; vb < word_blocks; ++vb) {
@@ -189,18 +288,18 @@ static void hidden_gradients(const Job& job, float* grad_hidden, const Slice& s,
   float* out = grad_hidden + (int64_t)group * wide * tile;
   if (wide >= L) {
     const int slot_stride = job.tile_words * L, slots = wide / L;
-    for (int i = 0; i < rows; i += 12) {
+    for (int i = 0; i < rows; i += HR) {
       int slot = 0;
       for (; slot + 2 <= slots; slot += 2)
-        hidden_gradient<12, 2>(out + ((int64_t)slot * tile + i) * L, words_p + (int64_t)slot * slot_stride,
+        hidden_gradient<HR, 2>(out + ((int64_t)slot * tile + i) * L, words_p + (int64_t)slot * slot_stride,
                                grad + i * NB, tile, slot_stride, word_blocks);
       if (slot < slots)
-        hidden_gradient<12, 1>(out + ((int64_t)slot * tile + i) * L, words_p + (int64_t)slot * slot_stride,
+        hidden_gradient<HR, 1>(out + ((int64_t)slot * tile + i) * L, words_p + (int64_t)slot * slot_stride,
                                grad + i * NB, tile, slot_stride, word_blocks);
     }
     return;
   }
-  const int shared = L / wide, step = shared > 8 ? shared : 8;
+  const int shared = L / wide, step = rows_sharing(shared);
   for (int i = 0; i < rows; i += step) {
     const float* values = grad + i * NB;
     float* at = out + i * wide;

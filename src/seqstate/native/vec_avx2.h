@@ -2,12 +2,13 @@
 #pragma once
 
 using F = __m256;
-constexpr int L = 8, MR = 6, NR = 2, ROW_MULTIPLE = 48;
+constexpr int L = 8, MR = 6, NR = 2, KR = 4, HR = 6;
 constexpr const char* NAME = "avx2";
 
 INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
 INLINE void store(float* p, F x) { _mm256_storeu_ps(p, x); }
 INLINE F set1(float x) { return _mm256_set1_ps(x); }
+INLINE F pinned(F x) { return x; }  // worth it for AVX-512 only
 INLINE F add(F x, F y) { return _mm256_add_ps(x, y); }
 INLINE F sub(F x, F y) { return _mm256_sub_ps(x, y); }
 INLINE F mul(F x, F y) { return _mm256_mul_ps(x, y); }
@@ -37,21 +38,23 @@ INLINE F reciprocal(F x) {
   return mul(guess, fnma(x, guess, set1(2.0f)));
 }
 
-// 2^x for x in [-1000, 1000]: a polynomial of degree 5 (7.5e-8), exponent by integer addition.
-INLINE F exp2(F x) {
-  x = at_least(at_most(x, set1(127.49f)), set1(-127.0f));  // 2^-127 comes out as 0
-  const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to integers
-  F shifted = add(x, magic);
-  F rest = sub(x, sub(shifted, magic));
-  F poly = fma(set1(0.001327647129073739f), rest, set1(0.009675540961325169f));
-  poly = fma(poly, rest, set1(0.05550713092088699f));
-  poly = fma(poly, rest, set1(0.24022120237350464f));
-  poly = fma(poly, rest, set1(0.6931469440460205f));
-  poly = fma(poly, rest, set1(1.0f));
-  __m256i exponent = _mm256_slli_epi32(
-      _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)), 23);
-  return mul(poly, _mm256_castsi256_ps(exponent));
-}
+// 2^x for x in [-127, 127], 0 at -127: a polynomial of degree 5 (7.5e-8), exponent by integer addition.
+struct Power {
+  static INLINE Power make() { return {}; }
+  INLINE F operator()(F x) const {
+    const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to integers
+    const F shifted = add(x, magic);
+    const F rest = sub(x, sub(shifted, magic));
+    F poly = fma(set1(0.001327647129073739f), rest, set1(0.009675540961325169f));
+    poly = fma(poly, rest, set1(0.05550713092088699f));
+    poly = fma(poly, rest, set1(0.24022120237350464f));
+    poly = fma(poly, rest, set1(0.6931469440460205f));
+    poly = fma(poly, rest, set1(1.0f));
+    const __m256i exponent = _mm256_slli_epi32(
+        _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)), 23);
+    return mul(poly, _mm256_castsi256_ps(exponent));
+  }
+};
 
 // Q neighbouring floats repeated over the vector
 template <int Q>

@@ -2,12 +2,17 @@
 #pragma once
 
 using F = __m512;
-constexpr int L = 16, MR = 6, NR = 2, ROW_MULTIPLE = 48;
+constexpr int L = 16, MR = 6, NR = 2, KR = 8, HR = 12;
 constexpr const char* NAME = "avx512";
 
 INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
 INLINE void store(float* p, F x) { _mm512_storeu_ps(p, x); }
 INLINE F set1(float x) { return _mm512_set1_ps(x); }
+// Keeps a constant from being hoisted out of loops, where it would push sums out of registers.
+INLINE F pinned(F x) {
+  asm volatile("" : "+v"(x));
+  return x;
+}
 INLINE F add(F x, F y) { return _mm512_add_ps(x, y); }
 INLINE F sub(F x, F y) { return _mm512_sub_ps(x, y); }
 INLINE F mul(F x, F y) { return _mm512_mul_ps(x, y); }
@@ -29,27 +34,40 @@ INLINE F reciprocal(F x) {
   return mul(guess, fnma(x, guess, set1(2.0f)));
 }
 
-// 2^x for x in [-1000, 1000]: 2^(n/16) from a table, a parabola for the rest (4.2e-7), exponent added.
-INLINE F exp2(F x) {
-  const F powers = _mm512_setr_ps(
-      1.0f, 1.04427378243f, 1.09050773267f, 1.13878863476f, 1.18920711500f, 1.24185781207f,
-      1.29683955465f, 1.35425554694f, 1.41421356237f, 1.47682614594f, 1.54221082541f, 1.61049033195f,
-      1.68179283051f, 1.75625216037f, 1.83400808640f, 1.91520656140f);
-  const F magic = set1(786432.0f);  // 1.5 * 2^19: adding it rounds to sixteenths
-  F shifted = add(x, magic);
-  F rounded = sub(shifted, magic);
-  F rest = sub(x, rounded);
-  F power = _mm512_permutexvar_ps(_mm512_castps_si512(shifted), powers);
-  F poly = fma(fma(set1(0.24021945893764496f), rest, set1(0.6931878328323364f)), rest, set1(1.0f));
-  return _mm512_scalef_ps(mul(power, poly), rounded);
-}
+// 2^x for x in [-127, 127], 0 at -127: 2^(i/16) from a table, a parabola for the rest (4.2e-7), and the
+// exponent by integer addition. The table's entries are the bits of 2^(i/16) less i shifted to bit 19, where
+// the shifted argument has them too.
+struct Power {
+  F table, magic, square, linear, one;
+  static INLINE Power make() {
+    const F table = _mm512_castsi512_ps(_mm512_setr_epi32(
+        0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
+        0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d));
+    // 1.5 * 2^19: adding it rounds to sixteenths
+    return {pinned(table), pinned(set1(786432.0f)), pinned(set1(0.24021945893764496f)),
+            pinned(set1(0.6931878328323364f)), pinned(set1(1.0f))};
+  }
+  INLINE F operator()(F x) const {
+    const F shifted = add(x, magic);
+    const F rest = sub(x, sub(shifted, magic));
+    const __m512i sixteenths = _mm512_castps_si512(shifted);
+    const __m512i power = _mm512_add_epi32(_mm512_castps_si512(_mm512_permutexvar_ps(sixteenths, table)),
+                                           _mm512_slli_epi32(sixteenths, 19));
+    return mul(_mm512_castsi512_ps(power), fma(fma(square, rest, linear), rest, one));
+  }
+};
 
 // Q neighbouring floats repeated over the vector
 template <int Q>
 INLINE F load_repeated(const float* p) {
   if constexpr (Q == 1) return set1(*p);
-  if constexpr (Q == 2)
-    return _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_load_sd(reinterpret_cast<const double*>(p))));
+  if constexpr (Q == 2) {  // an operand that repeats takes no shuffle, unlike a repeating load
+    __m512i pairs;
+    asm("vporq %1%{1to8%}, %2, %0"
+        : "=v"(pairs)
+        : "m"(*reinterpret_cast<const int64_t*>(p)), "v"(_mm512_setzero_si512()));
+    return _mm512_castsi512_ps(pairs);
+  }
   if constexpr (Q == 4) return _mm512_broadcast_f32x4(_mm_loadu_ps(p));
   if constexpr (Q == 8) return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
   return load(p);

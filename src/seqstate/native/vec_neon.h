@@ -2,12 +2,13 @@
 #pragma once
 
 using F = float32x4_t;
-constexpr int L = 4, MR = 6, NR = 4, ROW_MULTIPLE = 48;
+constexpr int L = 4, MR = 6, NR = 4, KR = 4, HR = 12;
 constexpr const char* NAME = "neon";
 
 INLINE F load(const float* p) { return vld1q_f32(p); }
 INLINE void store(float* p, F x) { vst1q_f32(p, x); }
 INLINE F set1(float x) { return vdupq_n_f32(x); }
+INLINE F pinned(F x) { return x; }  // worth it for AVX-512 only
 INLINE F add(F x, F y) { return vaddq_f32(x, y); }
 INLINE F sub(F x, F y) { return vsubq_f32(x, y); }
 INLINE F mul(F x, F y) { return vmulq_f32(x, y); }
@@ -25,20 +26,23 @@ INLINE F where_within(F x, F y, F bound) {
 
 INLINE F reciprocal(F x) { return vdivq_f32(set1(1.0f), x); }
 
-// 2^x for x in [-1000, 1000]: a polynomial of degree 5 (7.5e-8), exponent by integer addition.
-INLINE F exp2(F x) {
-  x = at_least(at_most(x, set1(127.49f)), set1(-127.0f));  // 2^-127 comes out as 0
-  const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to integers
-  F shifted = add(x, magic);
-  F rest = sub(x, sub(shifted, magic));
-  F poly = fma(set1(0.001327647129073739f), rest, set1(0.009675540961325169f));
-  poly = fma(poly, rest, set1(0.05550713092088699f));
-  poly = fma(poly, rest, set1(0.24022120237350464f));
-  poly = fma(poly, rest, set1(0.6931469440460205f));
-  poly = fma(poly, rest, set1(1.0f));
-  int32x4_t exponent = vshlq_n_s32(vaddq_s32(vreinterpretq_s32_f32(shifted), vdupq_n_s32(127)), 23);
-  return mul(poly, vreinterpretq_f32_s32(exponent));
-}
+// 2^x for x in [-127, 127], 0 at -127: a polynomial of degree 5 (7.5e-8), exponent by integer addition.
+struct Power {
+  static INLINE Power make() { return {}; }
+  INLINE F operator()(F x) const {
+    const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to integers
+    const F shifted = add(x, magic);
+    const F rest = sub(x, sub(shifted, magic));
+    F poly = fma(set1(0.001327647129073739f), rest, set1(0.009675540961325169f));
+    poly = fma(poly, rest, set1(0.05550713092088699f));
+    poly = fma(poly, rest, set1(0.24022120237350464f));
+    poly = fma(poly, rest, set1(0.6931469440460205f));
+    poly = fma(poly, rest, set1(1.0f));
+    const int32x4_t exponent =
+        vshlq_n_s32(vaddq_s32(vreinterpretq_s32_f32(shifted), vdupq_n_s32(127)), 23);
+    return mul(poly, vreinterpretq_f32_s32(exponent));
+  }
+};
 
 // Q neighbouring floats repeated over the vector
 template <int Q>

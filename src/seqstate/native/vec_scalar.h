@@ -4,7 +4,7 @@
 struct F {
   float lane[4];
 };
-constexpr int L = 4, MR = 6, NR = 2, ROW_MULTIPLE = 48;
+constexpr int L = 4, MR = 6, NR = 2, KR = 4, HR = 6;
 constexpr const char* NAME = "scalar";
 
 template <class Function>
@@ -17,6 +17,7 @@ INLINE void store(float* p, F x) {
   for (int i = 0; i < L; ++i) p[i] = x.lane[i];
 }
 INLINE F set1(float x) { return F{{x, x, x, x}}; }
+INLINE F pinned(F x) { return x; }  // worth it for AVX-512 only
 INLINE F add(F x, F y) { return each([&](int i) { return x.lane[i] + y.lane[i]; }); }
 INLINE F sub(F x, F y) { return each([&](int i) { return x.lane[i] - y.lane[i]; }); }
 INLINE F mul(F x, F y) { return each([&](int i) { return x.lane[i] * y.lane[i]; }); }
@@ -48,26 +49,28 @@ INLINE F reciprocal(F x) {
   return each([&](int i) { return 1.0f / x.lane[i]; });
 }
 
-// 2^x for x in [-1000, 1000]: a polynomial of degree 5 (7.5e-8), exponent by integer addition.
-INLINE F exp2(F x) {
-  x = at_least(at_most(x, set1(127.49f)), set1(-127.0f));  // 2^-127 comes out as 0
-  const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to integers
-  F shifted = add(x, magic);
-  F rest = sub(x, sub(shifted, magic));
-  F poly = fma(set1(0.001327647129073739f), rest, set1(0.009675540961325169f));
-  poly = fma(poly, rest, set1(0.05550713092088699f));
-  poly = fma(poly, rest, set1(0.24022120237350464f));
-  poly = fma(poly, rest, set1(0.6931469440460205f));
-  poly = fma(poly, rest, set1(1.0f));
-  F scale;
-  for (int i = 0; i < L; ++i) {
-    uint32_t bits;
-    memcpy(&bits, &shifted.lane[i], 4);
-    bits = (bits + 127u) << 23;
-    memcpy(&scale.lane[i], &bits, 4);
+// 2^x for x in [-127, 127], 0 at -127: a polynomial of degree 5 (7.5e-8), exponent by integer addition.
+struct Power {
+  static INLINE Power make() { return {}; }
+  INLINE F operator()(F x) const {
+    const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to integers
+    const F shifted = add(x, magic);
+    const F rest = sub(x, sub(shifted, magic));
+    F poly = fma(set1(0.001327647129073739f), rest, set1(0.009675540961325169f));
+    poly = fma(poly, rest, set1(0.05550713092088699f));
+    poly = fma(poly, rest, set1(0.24022120237350464f));
+    poly = fma(poly, rest, set1(0.6931469440460205f));
+    poly = fma(poly, rest, set1(1.0f));
+    F scale;
+    for (int i = 0; i < L; ++i) {
+      uint32_t bits;
+      memcpy(&bits, &shifted.lane[i], 4);
+      bits = (bits + 127u) << 23;
+      memcpy(&scale.lane[i], &bits, 4);
+    }
+    return mul(poly, scale);
   }
-  return mul(poly, scale);
-}
+};
 
 // Q neighbouring floats repeated over the vector
 template <int Q>
