@@ -94,8 +94,8 @@ def test_killed_at_any_moment_and_resumed_the_weights_are_equal_to_the_bit(proce
 
 def test_ctrl_c_saves_and_says_how_to_go_on(process, book, tmp_path):
     run = process(
-        "train", book, "--state", "lstm(width=16)", *QUICK[:2], "--steps", "1000000", "--out", tmp_path / "model",
-        "--eval-every", "20",
+        "train", book, "--state", "lstm(width=16)", *QUICK[:2], "--steps", "1000000",
+        "--out", tmp_path / "model", "--eval-every", "20",
     )  # fmt: skip
     while not (tmp_path / "model" / "metrics.jsonl").exists():
         assert run.poll() is None, run.stderr.read()

@@ -60,7 +60,7 @@ def test_the_python_lines_of_the_readme_run(book, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(book.read_text())
     for block in blocks("python"):
-        exec(compile(block.replace("steps=2000", "steps=2"), "README.md", "exec"), {})  # noqa: S102
+        exec(compile(block.replace("steps=2000", "steps=2"), "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("kind", list(registry.KINDS))
