@@ -22,6 +22,7 @@ STATE_OPTIONS = [
     "lstm(layers=2)",
     "gru(layers=2)",
     "awd_lstm(layers=2, residual=True)",
+    "min_gru(layers=1, convolution=1)",
     "attention(layers=2, window=3)",
     "attention(layers=2, window=0, qk_norm=False)",
     'attention(layers=2, window=4, positions="alibi", heads=2)',

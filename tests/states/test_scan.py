@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.scan import by_equation, in_log_space
 
-from seqstate.states._scan import by_doubling, by_steps, linear_scan
+from seqstate.states._scan import (
+    back_by_doubling,
+    back_by_steps,
+    by_doubling,
+    by_steps,
+    linear_scan,
+)
 
 
 def problem(time, keep=None):
@@ -23,6 +29,15 @@ def test_every_form_is_the_equation(time):
     wanted = by_equation(keep, write, start)
     for form in (by_steps, by_doubling, linear_scan):
         torch.testing.assert_close(form(keep, write, start), wanted, atol=1e-12, rtol=1e-12)
+
+
+@given(time=st.integers(1, 70))
+def test_both_forms_go_back_alike(time):
+    torch.manual_seed(time)
+    keep, grad, _ = problem(time)
+    torch.testing.assert_close(
+        back_by_doubling(keep, grad), back_by_steps(keep, grad), atol=1e-12, rtol=1e-12
+    )
 
 
 def test_the_published_log_space_form_agrees():

@@ -91,7 +91,7 @@ class Layer(nn.Module):
         self.energy = shape.build_energy()
         self.log_sharpness = nn.Parameter(torch.zeros(shape.heads)) if shape.qk_norm else None
         self.out = nn.Linear(shape.width, shape.width, bias=False)
-        self.mlp = MLP(shape.width)
+        self.mlp = MLP(shape.width, 4 * shape.width)
         for last in (self.out, self.mlp.down):  # a stack starts near the identity (GPT-2)
             nn.init.normal_(last.weight, std=0.5 / math.sqrt(last.in_features * shape.layers))
 

@@ -1,4 +1,4 @@
-"""down(relu(up x)^2) after a layer normalisation, four widths wide: what follows a token mixer in a stack.
+"""down(relu(up x)^2) after a layer normalisation: what follows a token mixer in a stack.
 
 Squared ReLU: So et al. 2021 (https://arxiv.org/abs/2109.08668).
 """
@@ -14,11 +14,11 @@ from torch.autograd.function import once_differentiable
 class MLP(nn.Module):
     """Normalisation and two matrices without biases."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, bias=False)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         x = self.up(self.norm(x))
