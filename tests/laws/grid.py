@@ -37,6 +37,11 @@ STATE_OPTIONS = [
     "pcfg(ends=(5, 7), max_length=4)",
     "table_pcfg(nonterminals=3, preterminals=4, ends=(5,))",
     "low_rank_pcfg(nonterminals=5, preterminals=7, rank=3, max_length=4)",
+    "ngram(order=2)",
+    "ngram(order=10, prune=(0, 0, 1))",
+    "unbounded_ngram(longest=3, heldout=0)",
+    "cache(window=4, match=0)",
+    "cache(window=9, match=2, decay=0.9)",
 ]
 ENERGY_OPTIONS = [
     "multi_hamming(groups=4, tau=2.0, a=3.0)",
