@@ -1,0 +1,189 @@
+"""Time and memory of a training step of the output layer: fused losses beside nn.Linear + cross_entropy.
+
+    python benchmarks/fused_loss.py [--vocab 8192 32768 131072] [--threads 1 2] [--rounds 15] [--memory]
+
+A step is the mean loss of N = 1024 hidden vectors of D = 256 numbers over V words, and the gradients of
+everything. All contenders take turns, so that noise of the machine falls on all alike; the table gives the
+median over rounds of the time relative to nn.Linear + cross_entropy in the same round. One thread: CPU time
+of the process; more threads: time on the wall. `--memory` measures, in a process for each contender, how far
+the peak of its resident memory rises during the step beyond the gradients it returns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqstate import native
+from seqstate.core.registry import build
+from seqstate.energies.multi_hamming import ACTIVATIONS
+
+BASE = "nn.Linear + cross_entropy"
+NAIVE = "multi_hamming(groups=8) as its formula, all at once"
+WIDTH = 256
+
+
+def ours(energy: str, **options) -> tuple:
+    """A head of this package, and its own loss."""
+
+    def make(vocab: int) -> nn.Module:
+        if energy == "mos":
+            return build("energies", energy, width=WIDTH, vocab_size=vocab, **options)
+        return build("energies", energy, width=WIDTH, **options).over(vocab)
+
+    return make, lambda head, h, y: head.loss(h, y)
+
+
+def contenders() -> dict[str, tuple[Callable[[int], nn.Module], Callable[..., Tensor]]]:
+    """Name -> (what makes the module that holds the parameters, its mean loss)."""
+
+    def linear(vocab: int) -> nn.Module:
+        return nn.Linear(WIDTH, vocab)
+
+    found = {BASE: (linear, lambda m, h, y: F.cross_entropy(m(h), y))}
+    if hasattr(F, "linear_cross_entropy"):
+        options = nn.LinearCrossEntropyOptions(batch_chunk_size=256)
+        found["torch's linear_cross_entropy, chunks of 256"] = (
+            linear,
+            lambda m, h, y: F.linear_cross_entropy(
+                h, m.weight, y, linear_bias=m.bias, options=options
+            ),
+        )
+    found["inner"] = ours("inner")
+    for groups in (4, 8, 16, 32):
+        found[f"multi_hamming(groups={groups})"] = ours("multi_hamming", groups=groups)
+    for activation in sorted(set(ACTIVATIONS) - {"sigmoid"}):
+        for groups in (8, 32):
+            name = f'multi_hamming(groups={groups}, activation="{activation}")'
+            found[name] = ours("multi_hamming", groups=groups, activation=activation)
+    found["mos(components=4)"] = ours("mos", components=4)
+    found["mixture of 4 softmaxes as published"] = ours("mos", components=4)[0], published_mixture
+    found[NAIVE] = ours("multi_hamming", groups=8)[0], naive_multi_hamming
+    return found
+
+
+def published_mixture(head, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Yang et al. 2018: probabilities are mixed, then logarithms taken."""
+    log_pi, facets = head.mixture(hidden)
+    probabilities = F.linear(facets, head.weight, head.bias).softmax(-1)
+    mixed = (log_pi.exp().unsqueeze(-1) * probabilities).sum(-2)
+    return F.nll_loss((mixed + 1e-8).log(), targets)
+
+
+def naive_multi_hamming(head, hidden: Tensor, targets: Tensor) -> Tensor:
+    """All N x V x G arguments at once."""
+    energy = head.energy
+    h, w = (x.unflatten(-1, (energy.groups, -1)) for x in (hidden, head.weight))
+    match = energy.log_a.exp() * torch.einsum("ngk,vgk->nvg", h, w) + energy.b
+    logits = torch.sigmoid(match.clamp(-30, 30)) @ energy.log_tau.exp()
+    return F.cross_entropy(logits + head.bias, targets)
+
+
+def step(module, loss, hidden: Tensor, targets: Tensor, clock=time.perf_counter) -> float:
+    """Seconds of one loss and its gradients."""
+    hidden.grad = None
+    module.zero_grad(set_to_none=True)
+    begun = clock()
+    loss(module, hidden, targets).backward()
+    return clock() - begun
+
+
+def data(rows: int, vocab: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(rows, WIDTH, requires_grad=True), torch.randint(vocab, (rows,))
+
+
+def times(rows: int, vocab: int, threads: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every contender in every round."""
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    hidden, targets = data(rows, vocab)
+    found = {name: (make(vocab), loss) for name, (make, loss) in fitting(rows, vocab).items()}
+    measured = {name: [] for name in found}
+    for number in range(rounds + 1):
+        for name, (module, loss) in found.items():
+            seconds = step(module, loss, hidden, targets, clock)
+            if number:  # the first round warms up
+                measured[name].append(seconds)
+            module.zero_grad(set_to_none=True)
+    return measured
+
+
+def fitting(rows: int, vocab: int) -> dict[str, tuple]:
+    """Contenders without the one that would need more than 4 GB for its N x V x G numbers."""
+    found = contenders()
+    if rows * vocab * 8 * 4 * 5 > 4 << 30:
+        del found[NAIVE]
+    return found
+
+
+def peak(rows: int, vocab: int, name: str) -> float:
+    """MB by which the peak of this process rises in one step, less the gradients it leaves."""
+    torch.set_num_threads(1)
+    make, loss = contenders()[name]
+    step(make(16), loss, *data(8, 16))
+    module, (hidden, targets) = make(vocab), data(rows, vocab)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step(module, loss, hidden, targets)
+    rise = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grads = [p.grad for p in (*module.parameters(), hidden) if p.grad is not None]
+    return rise - sum(grad.nbytes for grad in grads) / 2**20
+
+
+def show_times(rows: int, vocab: int, threads: int, rounds: int) -> None:
+    measured = times(rows, vocab, threads, rounds)
+    base = measured[BASE]
+    print(f"\n### V = {vocab}, {threads} thread{'s' if threads > 1 else ''}\n")
+    print("| output layer | ms | times nn.Linear + cross_entropy (quartiles) |\n|---|--:|--:|")
+    for name, seconds in measured.items():
+        ratios = [one / other for one, other in zip(seconds, base, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(
+            f"| {name} | {1e3 * statistics.median(seconds):.0f} | {middle:.2f} ({low:.2f}-{high:.2f}) |"
+        )
+
+
+def show_memory(rows: int, vocab: int) -> None:
+    print(f"\n### V = {vocab}, memory beyond the gradients\n\n| output layer | MB |\n|---|--:|")
+    for name in fitting(rows, vocab):
+        command = [sys.executable, __file__, "--rows", str(rows), "--vocab", str(vocab)]
+        output = subprocess.run(
+            [*command, "--peak-of", name], capture_output=True, text=True, check=True
+        ).stdout
+        print(f"| {name} | {float(output):.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--vocab", type=int, nargs="+", default=[8192, 32768, 131072])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.peak_of:
+        print(peak(given.rows, given.vocab[0], given.peak_of))
+        return
+    print(
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {native.path_taken()}"
+    )
+    for vocab in given.vocab:
+        if given.memory:
+            show_memory(given.rows, vocab)
+        for threads in given.threads:
+            show_times(given.rows, vocab, threads, given.rounds)
+
+
+if __name__ == "__main__":
+    main()
