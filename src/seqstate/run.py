@@ -175,6 +175,8 @@ def describe(corpus: Corpus, starvation: dict[int, float]) -> dict[str, Any]:
         "valid_tokens": len(corpus.valid),
         "train_bytes": corpus.train_bytes,
         "valid_bytes": corpus.valid_bytes,
+        "split": corpus.split,
+        "unknown": round(corpus.unknown, 6),
         "starvation": {str(order): round(share, 6) for order, share in starvation.items()},
     }
 

@@ -71,10 +71,7 @@ def run(options) -> int:
         corpus = shared.corpus_of(options, options.text, preparing)
     base = base.replace(corpus=corpus.id)
     folder = Path(options.out or f"compare-{corpus.name}")
-    display.note(
-        f"{corpus.id}: {len(corpus.train):,} tokens to train, {len(corpus.valid):,} held out, "
-        f"{corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}"
-    )
+    shared.tell_corpus(corpus, display.note)
     seeds = range(options.seed, options.seed + options.seeds)
     former = former_plan(folder, options, corpus.id)
     parameters = former["parameters_matched"] if former else options.parameters

@@ -193,3 +193,15 @@ def corpus_of(options: Any, texts: list[str], progress=None):
         errors=options.errors,
         progress=progress,
     )
+
+
+def tell_corpus(corpus: Any, note: Any) -> None:
+    """One line on what is read, and a second if words nobody knows make the numbers look better."""
+    note(
+        f"{corpus.id}: {len(corpus.train):,} tokens to train, {len(corpus.valid):,} held out "
+        f"({corpus.split}), {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}"
+    )
+    if corpus.unknown > 0:
+        note(
+            f"{corpus.unknown:.1%} of held-out tokens are <unk>, which makes bits per byte flatter"
+        )

@@ -68,9 +68,7 @@ def run(options) -> int:
     else:
         if options.overwrite:
             clear(folder)
-        display.note(
-            f"{corpus.id}: {len(corpus.train):,} tokens to train, {len(corpus.valid):,} held out"
-        )
+        shared.tell_corpus(corpus, display.note)
         with display.training(options.state) as watch:
             result = execute(
                 config,
