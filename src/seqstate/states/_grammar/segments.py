@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-GROWTH = (
-    1.5  # sentences are filled together while the longest is at most so many times the shortest
-)
+# sentences are filled together while the longest is at most GROWTH times the shortest
+GROWTH, SHORT = 1.5, 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Segments:
 
     def groups(self) -> list[NDArray]:
         """Sentence numbers by length, so that little is padded."""
-        size = np.ceil(np.log(np.maximum(self.length, 4)) / math.log(GROWTH))
+        size = np.ceil(np.log(np.maximum(self.length, SHORT)) / math.log(GROWTH))
         return [np.flatnonzero(size == each) for each in np.unique(size)]
 
 
