@@ -114,9 +114,11 @@ def build_model(
     tie: bool = True,
     dropout: float = 0.0,
     head_width: int | None = None,
+    boundary: int = 0,
 ) -> LanguageModel:
     """A language model from specs: `build_model("lstm(width=256)", "multi_hamming(groups=16)", ...)`.
 
+    boundary: the token that opens a document, for states that ask for it (grammars).
     A state that is a distribution already (`ngram`) takes no energy. An energy is needed otherwise
     (None: `inner`). Raises ValueError for unknown parts and options and for what the parts refuse.
     """
@@ -124,7 +126,10 @@ def build_model(
     part = registry.find("states", spec.name)
     if issubclass(part, LanguageModel):
         refuse_energy(spec, energy)
-        return registry.build("states", spec, vocab_size=vocab_size)
+        given = {"vocab_size": vocab_size}
+        if "boundary" in registry.options(part):
+            given["boundary"] = boundary
+        return registry.build("states", spec, **given)
     body = registry.build("states", spec)
     head = build_head(energy or "inner", width=head_width or body.width, vocab_size=vocab_size)
     return NeuralLM(body, head, tie=tie, dropout=dropout)

@@ -89,7 +89,7 @@ def start(config: RunConfig, corpus: Corpus) -> Trained:
     random.seed(config.seed)
     np.random.seed(config.seed)
     torch.manual_seed(config.seed)
-    described = ModelConfig.of(config, corpus.tokenizer.vocab_size)
+    described = ModelConfig.of(config, corpus.tokenizer)
     model = described.build()
     if isinstance(model, NeuralLM):
         model.head.start_from(torch.from_numpy(log_unigram(corpus.train, model.vocab_size)))

@@ -40,16 +40,19 @@ class ModelConfig:
     context: int = 128
     carry: bool = True
     corpus: str = ""
+    boundary: int = 0  # the token that opens a document
 
     @classmethod
-    def of(cls, run: RunConfig, vocab_size: int) -> ModelConfig:
-        shared = {f: getattr(run, f) for f in cls.__dataclass_fields__ if f != "vocab_size"}
-        return cls(vocab_size=vocab_size, **shared)
+    def of(cls, run: RunConfig, tokenizer: Tokenizer) -> ModelConfig:
+        own = {"vocab_size": tokenizer.vocab_size, "boundary": tokenizer.boundary}
+        shared = {name: getattr(run, name) for name in cls.__dataclass_fields__ if name not in own}
+        return cls(**own, **shared)
 
     def build(self) -> LanguageModel:
         """A fresh, untrained model of this configuration."""
         neural = {"tie": self.tie, "dropout": self.dropout, "head_width": self.head_width}
-        return build_model(self.state, self.energy, vocab_size=self.vocab_size, **neural)
+        tokens = {"vocab_size": self.vocab_size, "boundary": self.boundary}
+        return build_model(self.state, self.energy, **tokens, **neural)
 
 
 @dataclass

@@ -43,6 +43,30 @@ def test_every_combination_trains_generates_and_evaluates(seqstate, book, tmp_pa
     assert found["tokens"] == len(book.read_text())
 
 
+@pytest.mark.parametrize("state", ["hmm(states=4)", "pcfg(nonterminals=2, preterminals=3)"])
+def test_latent_states_learn_which_token_opens_a_document(seqstate, tmp_path, state):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(f'{{"text": "{word} ran home."}}\n' for word in ["she", "he", "it"] * 40)
+    )
+    code, _, err = seqstate(
+        "train",
+        rows,
+        "--tokenizer",
+        "char",
+        "--state",
+        state,
+        *QUICK[2:],
+        "--out",
+        tmp_path / "model",
+    )
+    assert code == 0, err
+    settled = json.loads((tmp_path / "model" / "config.json").read_text())
+    names = json.loads((tmp_path / "model" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert settled["boundary"] == names["<doc>"]
+    assert seqstate("generate", tmp_path / "model", "--tokens", 10)[0] == 0
+
+
 def test_untied_embeddings_and_a_head_of_another_width(seqstate, book, tmp_path):
     code, _, err = seqstate(
         "train", book, "--state", "lstm(width=16)", "--untied", "--head-width", "8", *QUICK,

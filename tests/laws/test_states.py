@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from safetensors.torch import load, save
+from torch.nn import functional as F
 
 from laws.grid import (
     BATCH,
@@ -169,3 +172,21 @@ def test_save_and_load_are_exact(reader):
         reader.module.load_state_dict(load(stored))
         again, _ = reader.read(reader.inputs)
     assert torch.equal(whole, again)
+
+
+@pytest.mark.parametrize("pair", MODELS, ids=lambda pair: " + ".join(filter(None, pair)))
+def test_the_loss_and_its_gradient_are_those_of_the_logits(pair):
+    torch.manual_seed(3)
+    fast, tokens = build_language_model(*pair), torch.randint(VOCAB, (BATCH, TIME + 1))
+    slow, targets = copy.deepcopy(fast), tokens[:, 1:]
+    nats, _ = fast.nll(tokens[:, :-1], targets)
+    logits, _ = slow(tokens[:, :-1])
+    wanted = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    torch.testing.assert_close(nats.flatten(), wanted, atol=2e-5, rtol=1e-5)
+    if not nats.requires_grad:
+        return  # a counted model has no gradient
+    weights = torch.rand_like(nats)
+    (nats * weights).sum().backward()
+    (wanted * weights.flatten()).sum().backward()
+    for (name, one), other in zip(fast.named_parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-3, msg=name)
