@@ -76,7 +76,9 @@ def main() -> None:
     baseline = statistics.median(seconds["Hugging Face Llama"])
     for name, took in seconds.items():
         median = statistics.median(took)
-        print(f"{name:45} {options.tokens / median:8.0f} tokens per CPU s   {baseline / median:5.1f}x")
+        print(
+            f"{name:45} {options.tokens / median:8.0f} tokens per CPU s   {baseline / median:5.1f}x"
+        )
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, 1 thread")
 
 

@@ -38,7 +38,18 @@ def test_contracts_import_only_contracts():
 
 
 def test_a_part_imports_no_other_part_and_nothing_above_it():
-    above = ("train", "run", "compare", "cli", "report", "trained", "api", "hub", "evaluate", "generate")
+    above = (
+        "train",
+        "run",
+        "compare",
+        "cli",
+        "report",
+        "trained",
+        "api",
+        "hub",
+        "evaluate",
+        "generate",
+    )
     for kind in PARTS:
         for path in files(kind):
             found = imported(path)

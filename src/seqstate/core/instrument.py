@@ -1,8 +1,8 @@
 """Contract of an Instrument: a model and a batch in, typed readings out.
 
 Most instruments look at one place. `HeadInstrument` sees the output layer and the hidden vectors it is
-given (so it also serves a bare layer: see seqstate.bottleneck); `StateInstrument` sees the state model and the
-vectors it reads. Each says what it needs through the capabilities below and through `applies_to`.
+given (so it also serves a bare layer: see seqstate.bottleneck); `StateInstrument` sees the state model and
+the vectors it reads. Each says what it needs through the capabilities below and through `applies_to`.
 """
 
 from __future__ import annotations
