@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 RIDGE = 1e-4  # share of the mean variance added to every direction, so that none is divided by zero
-TILE = 1 << 24  # distances held at once
+TILE = 1 << 18  # distances held at once: they stay in the cache
 
 
 def whitening(
@@ -67,9 +67,9 @@ def decode(books: Float[Tensor, "G C K"], labels: Int[Tensor, "V G"]) -> Float[T
 
 def nearest(points: Float[Tensor, "V K"], centres: Float[Tensor, "C K"]) -> Int[Tensor, " V"]:
     """Index of each point's nearest centre."""
-    lengths = centres.square().sum(-1)
+    lengths, axes = centres.square().sum(-1), centres.T.contiguous()
     parts = points.split(max(1, TILE // len(centres)))
-    return torch.cat([(lengths - 2 * (part @ centres.T)).argmin(-1) for part in parts])
+    return torch.cat([torch.addmm(lengths, part, axes, alpha=-2).argmin(-1) for part in parts])
 
 
 def kmeans(
@@ -81,8 +81,9 @@ def kmeans(
     """Weighted Lloyd rounds. A centre that lost all its points moves to the worst served ones."""
     for _ in range(rounds):
         labels = nearest(points, centres)
-        mass = torch.zeros(len(centres), dtype=points.dtype).index_add_(0, labels, weights)
-        sums = torch.zeros_like(centres).index_add_(0, labels, points * weights.unsqueeze(-1))
+        mass = torch.bincount(labels, weights, len(centres))
+        said = (points * weights.unsqueeze(-1)).unbind(-1)
+        sums = torch.stack([torch.bincount(labels, one, len(centres)) for one in said], -1)
         error = weights * (points - centres[labels]).square().sum(-1)
         empty = (mass == 0).nonzero().squeeze(-1)
         centres = sums / mass.clamp_min(torch.finfo(mass.dtype).tiny).unsqueeze(-1)

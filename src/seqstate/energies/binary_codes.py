@@ -11,6 +11,8 @@ codes there, a random linear code here; their softmax for frequent words is left
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -36,6 +38,7 @@ class BinaryCodes(Head):
         self.bits = by_rank.shape[1]
         self.register_buffer("codes", by_rank)
         self.ask = linear(width, self.bits, bias=True)
+        nn.init.normal_(self.ask.weight, std=1 / math.sqrt(width * self.bits))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:

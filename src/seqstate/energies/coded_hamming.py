@@ -166,7 +166,7 @@ class CodedHamming(Head):
         groups: int,
         codes: int,
         form: str = "inner",
-        sharpness: float = 0.5,
+        sharpness: float = 0.2,
         rotations: int = 10,
         rounds: int = 20,
         seed: int = 0,

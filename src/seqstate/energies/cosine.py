@@ -25,7 +25,7 @@ SOFT = 1e-8
 class Cosine(Energy):
     """tau: start of the learnt inverse temperature (logits lie in -tau..tau)."""
 
-    def __init__(self, *, width: int = 128, tau: float = 10.0) -> None:
+    def __init__(self, *, width: int = 128, tau: float = 5.0) -> None:
         super().__init__()
         self.width = width
         self.log_tau = nn.Parameter(torch.tensor(math.log(tau)))

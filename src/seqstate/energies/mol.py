@@ -7,7 +7,8 @@ length 1; the Q X cosines are mixed by gates that depend on both sides,
 pi(h, v) = softmax_p(silu(A h * B w_v)), so the rank is not limited by D. Left out of the authors' form: the
 gate's third term, a network over the cosines of each pair, and dropout of gates.
 Source: Zhai et al. 2023, https://arxiv.org/abs/2306.04039; Ding & Zhai 2025 ("RAILS"),
-https://arxiv.org/abs/2407.15462 (temperature 0.05 there; here tau = 1 / temperature is learnt).
+https://arxiv.org/abs/2407.15462 (temperature 0.05 there; here
+tau = 1 / temperature is learnt, from a start that leaves the unigrams in place).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class MoL(WordHead):
         vocab_size: int,
         query_groups: int = 2,
         word_groups: int = 4,
-        tau: float = 20.0,
+        tau: float = 5.0,
     ) -> None:
         super().__init__(width, vocab_size)
         if query_groups < 1 or word_groups < 1 or width % word_groups:
