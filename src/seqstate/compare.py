@@ -81,6 +81,7 @@ def settle(
     *,
     parameters: int,
     seeds: Sequence[int],
+    settled: bool = False,
 ) -> Plan:
     """Solve the widths. Raises ValueError for specs that cannot be read or built.
 
@@ -96,7 +97,7 @@ def settle(
             "the same model is asked for twice; name each once and use --seeds to repeat"
         )
     sizes = [entry.parameters for entry in plan.entries if entry.parameters]
-    if sizes:
+    if sizes and not settled:  # a number settled before stays, or runs would be lost
         farthest = max(sizes, key=lambda size: abs(math.log(size / parameters)))
         again = [_entry(*pair, base, vocab_size, farthest) for pair in pairs]
         if _unlike(again) < _unlike(plan.entries):

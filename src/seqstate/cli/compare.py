@@ -75,7 +75,9 @@ def run(options) -> int:
     seeds = range(options.seed, options.seed + options.seeds)
     former = former_plan(folder, options, corpus.id)
     parameters = former["parameters_matched"] if former else options.parameters
-    plan = compare.settle(options.models, corpus, base, parameters=parameters, seeds=seeds)
+    plan = compare.settle(
+        options.models, corpus, base, parameters=parameters, seeds=seeds, settled=former is not None
+    )
     show_match(plan, display.note)
     jobs = options.jobs or os.cpu_count() or 1
     plan.base = budgeted(plan, corpus, options, former, jobs, display.note)
