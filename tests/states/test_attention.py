@@ -14,7 +14,8 @@ from seqstate.core import registry
 from seqstate.core.model import HasGraph, HasLengths
 from seqstate.core.state import detach, leaves, state_bytes
 from seqstate.states import Attention, GroupedAttention
-from seqstate.states._attention_positions import Positions, normalise, rotate
+from seqstate.states._attention_heads import Aim, split_heads
+from seqstate.states._attention_positions import Positions
 
 TWINS = [
     "attention(layers=2, heads=2)",
@@ -121,7 +122,7 @@ def test_values_mixed_by_the_graph_are_what_a_layer_computes():
     model, x = build_state("attention(layers=1)"), torch.randn(2, 9, 16)
     layer = model.layers[0]
     with torch.no_grad():
-        value = layer.project_heads(x)[1].transpose(1, 2)
+        value = layer.project_heads(x)[:, :, 8:].transpose(1, 2)
         mixed = (model.graph(x)[0] @ value).transpose(1, 2).flatten(2)
         after = x + layer.out(mixed)
         after = model.norm(after + layer.mlp(after))
@@ -253,30 +254,51 @@ def test_gradients_reach_back_through_the_cache_unless_detached():
 
 def test_rotations_stay_exact_after_a_million_tokens():
     positions = Positions("rotary", 1, 8, 0)
-    vectors = torch.randn(2, 1, 1, 8)
-    at = torch.tensor([1_000_000, 1_000_003])
-    near = rotate(vectors, positions.turn(1, torch.tensor([0, 3]), vectors))
-    far = rotate(vectors, positions.turn(1, at, vectors))
-    torch.testing.assert_close(
-        (far[0] * far[1]).sum(), (near[0] * near[1]).sum(), atol=1e-5, rtol=0
-    )
+    vectors = torch.randn(2, 1, 3, 8)
+
+    def product(*at):
+        turn = positions.turn(1, torch.tensor(at), vectors)
+        query, key, _ = split_heads(vectors, None, Aim(1, 1, False, turn))
+        return (query[0] * key[1]).sum()
+
+    far, near = product(1_000_000, 1_000_003), product(0, 3)
+    torch.testing.assert_close(far, near, atol=1e-5, rtol=0)
 
 
-def test_the_fused_normalisation_has_the_right_gradient():
-    vectors = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
-    gain = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    turn = Positions("rotary", 3, 4, 0).turn(3, torch.tensor([0, 9]), vectors)
-    for around in (turn, None):
-        assert torch.autograd.gradcheck(lambda v, g, t=around: normalise(v, g, t), (vectors, gain))
-    out = normalise(vectors, gain, turn).square().mean(-1).sqrt()
-    torch.testing.assert_close(out[..., :3], gain.exp().expand(2, 3, 3), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(out[..., 3:], torch.ones(2, 3, 2).double(), atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("unit", [True, False])
+@pytest.mark.parametrize("rotary", [True, False])
+def test_cutting_a_projection_has_the_right_gradient(unit, rotary):
+    projected = torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True)
+    gain = torch.randn(3, dtype=torch.float64, requires_grad=unit)
+    turn = Positions("rotary", 3, 4, 0).turn(3, torch.tensor([0, 9]), projected) if rotary else None
+    aim = Aim(3, 2, unit, turn)
+    given = (projected, gain if unit else None)
+    assert torch.autograd.gradcheck(lambda p, g: split_heads(p, g, aim), given)
+    with torch.no_grad():
+        parts = split_heads(*given, aim)
+        lengths = [part.square().mean(-1).sqrt() for part in parts]
+    if unit:
+        torch.testing.assert_close(
+            lengths[0], gain.detach().exp().expand(2, 3, 3), atol=1e-4, rtol=1e-4
+        )
+        torch.testing.assert_close(lengths[1], torch.ones(2, 3, 2).double(), atol=1e-4, rtol=1e-4)
+    assert torch.equal(parts[2], projected[:, :, 5:].detach())
+
+
+def test_generating_and_training_cut_alike():
+    projected, gain = torch.randn(2, 3, 7, 4, requires_grad=True), torch.randn(3)
+    aim = Aim(3, 2, True, Positions("rotary", 3, 4, 0).turn(3, None, projected))
+    trained = split_heads(projected, gain, aim)
+    with torch.no_grad():
+        for one, other in zip(split_heads(projected, gain, aim), trained, strict=True):
+            assert torch.equal(one, other)
 
 
 def test_a_zero_vector_is_normalised_without_infinities():
-    vectors = torch.zeros(1, 1, 2, 4, requires_grad=True)
-    normalise(vectors, torch.zeros(1), None).sum().backward()
-    assert vectors.grad.isfinite().all()
+    projected = torch.zeros(1, 1, 3, 4, requires_grad=True)
+    query, key, _ = split_heads(projected, torch.zeros(1), Aim(1, 1, True, None))
+    (query.sum() + key.sum()).backward()
+    assert projected.grad.isfinite().all()
 
 
 def test_dropout_acts_in_training_only():

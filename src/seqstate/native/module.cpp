@@ -6,6 +6,7 @@
 #include <Python.h>
 
 #include "driver.h"
+#include "heads.h"
 
 namespace {
 
@@ -107,6 +108,62 @@ PyObject* workspace(PyObject*, PyObject* args) {
   return PyLong_FromLongLong(seqstate::workspace_bytes(problem, *isa, threads, backward != 0));
 }
 
+// Sizes, whether to normalise, and addresses of the gain and the angles, in this order.
+struct HeadsCall {
+  seqstate::Heads heads;
+  long long batch, time, turn_stride;
+  unsigned long long gain, turn;
+
+  void finish() {
+    heads.batch = batch;
+    heads.time = time;
+    heads.turn_stride = turn_stride;
+    heads.gain = pointer<const float>(gain);
+    heads.turn = pointer<const float>(turn);
+  }
+};
+
+#define HEADS_FORMAT "LLiiipKKL"
+#define HEADS_FIELDS(c)                                                                          \
+  &c.batch, &c.time, &c.heads.heads, &c.heads.shared, &c.heads.width, &unit, &c.gain, &c.turn, \
+      &c.turn_stride
+
+PyObject* split_heads(PyObject*, PyObject* args) {
+  HeadsCall call{};
+  int unit;
+  unsigned long long at[5];  // projected, query, key, value, factor
+  if (!PyArg_ParseTuple(args, HEADS_FORMAT "KKKKK", HEADS_FIELDS(call), &at[0], &at[1], &at[2], &at[3], &at[4]))
+    return nullptr;
+  call.heads.unit = unit != 0;
+  call.finish();
+  Py_BEGIN_ALLOW_THREADS
+  seqstate::split_heads(call.heads, pointer<const float>(at[0]), pointer<float>(at[1]), pointer<float>(at[2]),
+                        pointer<float>(at[3]), pointer<float>(at[4]));
+  Py_END_ALLOW_THREADS
+  Py_RETURN_NONE;
+}
+
+PyObject* split_heads_back(PyObject*, PyObject* args) {
+  HeadsCall call{};
+  int unit;
+  unsigned long long grad[3], at[5];  // query, key, factor, projected, along
+  long long by[9];
+  if (!PyArg_ParseTuple(args, HEADS_FORMAT "K(LLL)K(LLL)K(LLL)KKKKK", HEADS_FIELDS(call), &grad[0], &by[0], &by[1],
+                        &by[2], &grad[1], &by[3], &by[4], &by[5], &grad[2], &by[6], &by[7], &by[8], &at[0], &at[1],
+                        &at[2], &at[3], &at[4]))
+    return nullptr;
+  call.heads.unit = unit != 0;
+  call.finish();
+  const float* const grads[3] = {pointer<const float>(grad[0]), pointer<const float>(grad[1]),
+                                 pointer<const float>(grad[2])};
+  const seqstate::Strides strides[3] = {{by[0], by[1], by[2]}, {by[3], by[4], by[5]}, {by[6], by[7], by[8]}};
+  Py_BEGIN_ALLOW_THREADS
+  seqstate::split_heads_back(call.heads, grads, strides, pointer<const float>(at[0]), pointer<const float>(at[1]),
+                             pointer<const float>(at[2]), pointer<float>(at[3]), pointer<double>(at[4]));
+  Py_END_ALLOW_THREADS
+  Py_RETURN_NONE;
+}
+
 PyObject* names(PyObject*, PyObject*) {
   PyObject* list = PyList_New(isa_count);
   for (int i = 0; list && i < isa_count; ++i) {
@@ -130,13 +187,15 @@ PyMethodDef methods[] = {
     {"forward", forward, METH_VARARGS, "Losses and log-sum-exps; 0, or -1 - row of a target out of range."},
     {"backward", backward, METH_VARARGS, "Gradients of everything whose address is not 0."},
     {"workspace", workspace, METH_VARARGS, "Bytes of working memory of one call."},
+    {"split_heads", split_heads, METH_VARARGS, "Queries, keys and values of a projection."},
+    {"split_heads_back", split_heads_back, METH_VARARGS, "Gradient of the projection."},
     {"isas", names, METH_NOARGS, "Instruction sets this machine can run, best first."},
     {"poison", poison, METH_O, "For tests: fill working memory with NaN first."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_fused", "Fused cross-entropies.", -1, methods, nullptr, nullptr, nullptr, nullptr};
+    PyModuleDef_HEAD_INIT, "_fused", "Fused cross-entropies, and the cutting of attention heads.", -1, methods, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
 

@@ -20,8 +20,8 @@ from seqstate.core import registry
 from seqstate.core.energy import Energy
 from seqstate.core.spec import Spec, parse
 from seqstate.states import _attention_cache as cache
+from seqstate.states._attention_heads import Aim, split_heads
 from seqstate.states._attention_picks import Picker, gumbel
-from seqstate.states._attention_positions import normalise, rotate
 from seqstate.states._mlp import MLP
 
 
@@ -85,9 +85,8 @@ class Layer(nn.Module):
         self.shape, self.index, self.picker = shape, index, picker
         self.plain = parse(shape.energy) == Spec("inner")
         self.norm = nn.LayerNorm(shape.width, bias=False)
-        # queries and keys first, as they are normalised and rotated as one
-        self.split = (shape.heads + shape.kv_heads, shape.kv_heads)
-        self.project = nn.Linear(shape.width, sum(self.split) * shape.head_width, bias=False)
+        vectors = shape.heads + 2 * shape.kv_heads  # queries, keys, values
+        self.project = nn.Linear(shape.width, vectors * shape.head_width, bias=False)
         self.energy = shape.build_energy()
         self.log_sharpness = nn.Parameter(torch.zeros(shape.heads)) if shape.qk_norm else None
         self.out = nn.Linear(shape.width, shape.width, bias=False)
@@ -104,26 +103,19 @@ class Layer(nn.Module):
         x = x + self._dropout(self.out(self.mix(query, key, value, place)))
         return x + self._dropout(self.mlp(x)), (key, value)
 
-    def project_heads(self, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor]:
-        """Queries and keys [B, T, H + Hkv, K] before normalisation, and values [B, T, Hkv, K]."""
-        heads = self.project(self.norm(x)).view(*x.shape[:2], -1, self.shape.head_width)
-        return heads.split(self.split, 2)
+    def project_heads(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T J K"]:
+        """Queries, keys and values before anything is normalised or rotated."""
+        return self.project(self.norm(x)).view(*x.shape[:2], -1, self.shape.head_width)
 
     def read(self, x: Float[Tensor, "B T D"], place: Place) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of new tokens, each [B, T, heads, K]."""
-        aimed, value = self.project_heads(x)
-        if aimed.dtype in (torch.bfloat16, torch.float16):  # no complex numbers that short
-            aimed = aimed.float()
-        if self.log_sharpness is not None:
-            # products take their sharpness from the queries, other energies on their scores
-            gain = self.log_sharpness if self.plain else self.log_sharpness[:0]
-            aimed = normalise(aimed, gain, place.turn)
-        elif place.turn is not None:
-            aimed = rotate(aimed, place.turn)
-        if aimed.dtype != value.dtype:
-            aimed = aimed.to(value.dtype)
-        query, key = aimed.split((self.shape.heads, self.shape.kv_heads), 2)
-        return query, key, value
+        projected = self.project_heads(x)
+        short = projected.dtype in (torch.bfloat16, torch.float16)  # no complex numbers that short
+        # products take their sharpness from the queries, other energies on their scores
+        gain = self.log_sharpness if self.plain else None
+        aim = Aim(self.shape.heads, self.shape.kv_heads, self.shape.qk_norm, place.turn)
+        heads = split_heads(projected.float() if short else projected, gain, aim)
+        return tuple(part.to(projected.dtype) for part in heads) if short else heads
 
     def mix(
         self, query: Tensor, key: Tensor, value: Tensor, place: Place

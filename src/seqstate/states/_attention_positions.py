@@ -15,9 +15,7 @@ from functools import lru_cache
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-EPSILON = 1e-6  # added to the mean square of a query or key before it is normalised
 SCHEMES = ("rotary", "alibi", "learned", "none")
 
 
@@ -79,57 +77,6 @@ def distances(queries: int, keys: int, like: Tensor) -> Int[Tensor, "T S"]:
     """Steps from each key to each query; negative for keys that lie ahead."""
     ends = torch.arange(keys - queries, keys, device=like.device)
     return ends[:, None] - torch.arange(keys, device=like.device)
-
-
-def rotate(
-    vectors: Float[Tensor, "B T J K"], turn: Complex[Tensor, "#B T 1 K2"]
-) -> Float[Tensor, "B T J K"]:
-    """Rotate the pairs (0, 1), (2, 3), ... of every vector."""
-    pairs = torch.view_as_complex(vectors.view(*vectors.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * turn).view(vectors.shape)
-
-
-def normalise(
-    vectors: Float[Tensor, "B T J K"],
-    log_gain: Float[Tensor, " H"],
-    turn: Complex[Tensor, "#B T 1 K2"] | None,
-) -> Float[Tensor, "B T J K"]:
-    """Vectors with a root mean square of 1, then rotated (QK-norm: Henry et al. 2020).
-
-    The first H of the J vectors, the queries, are also scaled by exp(log_gain).
-    """
-    if not torch.is_grad_enabled():  # a Function costs more than the sums when a token is generated
-        return _normalised(vectors, log_gain, turn)[0]
-    return _Normalise.apply(vectors, log_gain, turn)
-
-
-class _Normalise(torch.autograd.Function):
-    """y = gain x / r, turned, where r^2 = mean x^2 + eps: one tensor kept for the way back, few passes."""
-
-    @staticmethod
-    def forward(ctx, x, log_gain, turn):
-        y, factor = _normalised(x, log_gain, turn)
-        ctx.save_for_backward(y, factor, log_gain, turn)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        y, factor, log_gain, turn = ctx.saved_tensors
-        along = (grad * y).sum(-1, keepdim=True)  # what changes the length, and that alone
-        share = along / y.shape[-1]
-        share[:, :, : len(log_gain)].mul_((-2 * log_gain).exp()[:, None])
-        back = torch.addcmul(grad, y, share, value=-1).mul_(factor)
-        if turn is not None:
-            back = rotate(back, turn.conj_physical())
-        return back, along[:, :, : len(log_gain), 0].sum((0, 1)), None
-
-
-def _normalised(x: Tensor, log_gain: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor]:
-    factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-    factor.mul_(1 / x.shape[-1]).add_(EPSILON).rsqrt_()
-    factor[:, :, : len(log_gain)].mul_(log_gain.exp()[:, None])
-    return (x * factor if turn is None else rotate(x, turn).mul_(factor)), factor
 
 
 @lru_cache(maxsize=64)

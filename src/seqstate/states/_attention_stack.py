@@ -71,10 +71,10 @@ class AttentionStack(StateModel, HasGraph, HasLengths):
 
     def lengths_of(self, x: Float[Tensor, "B T D"]) -> dict[str, Float[Tensor, "N B _ T"]]:
         """Norms of `query` and `key` vectors per layer and head, before any normalisation."""
-        aimed = torch.stack([layer.project_heads(x)[0] for layer, x, _ in self._walk(x)])
-        norms = aimed.norm(dim=-1).transpose(2, 3)
-        query, key = norms.split((self.shape.heads, self.shape.kv_heads), 2)
-        return {"query": query, "key": key}
+        projected = torch.stack([layer.project_heads(x) for layer, x, _ in self._walk(x)])
+        norms = projected.norm(dim=-1).transpose(2, 3)
+        heads, shared = self.shape.heads, self.shape.kv_heads
+        return {"query": norms[:, :, :heads], "key": norms[:, :, heads : heads + shared]}
 
     def _walk(self, x: Tensor) -> Iterator[tuple[Layer, Tensor, Place]]:
         """Every layer with what it reads, from the start."""
