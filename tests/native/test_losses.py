@@ -169,6 +169,14 @@ def test_as_many_threads_give_the_same_bits_and_other_counts_nearly(kind):
             torch.testing.assert_close(gradient, of_one[name], atol=2e-4, rtol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_are_no_losses_and_no_gradients(kind):
+    given = problem(kind, 0, 40, 2, 4)
+    found, gradients = given.run()
+    assert found.shape == (0,)
+    assert not any(gradient.any() for gradient in gradients.values())
+
+
 def test_views_are_read_as_they_are():
     given = problem("inner", 30, 70, 1, 16)
     hidden, words, bias, *_ = (tensor.detach() for tensor in given.inputs)

@@ -32,9 +32,7 @@ class Inner(Energy):
         bias: Float[Tensor, " V"] | None,
         targets: Int[Tensor, " R"],
     ) -> Float[Tensor, " R"]:
-        if native.worth(query.shape[0], *keys.shape, query, keys, bias):
-            return native.cross_entropy_inner(query, keys, bias, targets, scale=self.scale)
-        return super().nll(query, keys, bias, targets)
+        return native.cross_entropy_inner(query, keys, bias, targets, scale=self.scale)
 
     def rank_bound(self) -> int | None:
         return self.width + 1

@@ -87,7 +87,7 @@ class MultiHamming(Energy, HasBits):
         bias: Float[Tensor, " V"] | None,
         targets: Int[Tensor, " R"],
     ) -> Float[Tensor, " R"]:
-        if native.worth(query.shape[0], *keys.shape, query, keys, bias, self.b):
+        if native.usable(query, keys, bias, self.b):
             scalars = (self.log_tau.exp(), self.log_a.exp(), self.b)
             return native.cross_entropy_multi_hamming(
                 query, keys, *scalars, bias, targets, activation=self.activation

@@ -19,7 +19,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-SMALL = 1 << 21  # rows x words x width below which torch's own few calls cost less
+FEW_WORDS = 256  # with fewer, torch's own matrix products waste less on padding
+CACHED = 1 << 11  # rows x words per number of width below which torch's logits stay in its caches
 
 
 def available() -> bool:
@@ -35,14 +36,17 @@ def path_taken() -> str:
     return f"native {isa_names()[isa()]}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def worth(rows: int, words: int, width: int, *tensors: Tensor | None) -> bool:
-    """True if the kernel can take these tensors and is expected to be faster than torch."""
+def usable(*tensors: Tensor | None) -> bool:
+    """True if the kernel is there and can take these tensors: float32 on a CPU, not while compiling."""
     if not available() or torch.compiler.is_compiling():
         return False
     given = [tensor for tensor in tensors if tensor is not None]
-    if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in given) or not rows:
-        return False
-    return _forced() or rows * words * width > SMALL
+    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
+
+
+def worth(rows: int, words: int, width: int) -> bool:
+    """True if the kernel is expected to beat torch's three matrix products and a softmax (measured)."""
+    return _forced() or (words >= FEW_WORDS and rows * words > CACHED * width)
 
 
 def extension() -> ModuleType:

@@ -18,6 +18,7 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634, kLn2 = 0.6931471805599453;
 constexpr int64_t kRowBytes = 4 << 20;   // packed rows and their gradients, all threads together
+constexpr int64_t kRowsWorthThreads = 1 << 17;  // numbers of a block that are worth packing in parallel
 constexpr int64_t kTileBytes = 448 << 10;  // one thread's tiles stay in its second-level cache
 
 int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
@@ -197,26 +198,38 @@ struct Pass {
   }
 
   void pack_rows() {
-    const int D = p.width, K = job.group_width, step = isa.row_block;
-    std::fill_n(row_norm, (int64_t)plan.block_rows / plan.tile_rows * p.groups, 0.0f);
-    for (int n = 0; n < job.padded_rows; ++n) {
-      float* out = packed + (int64_t)(n / step) * D * step + n % step;
-      if (n >= job.rows) {
-        for (int d = 0; d < D; ++d) out[(int64_t)d * step] = 0.0f;
-        continue;
+    const int tiles = (job.rows + plan.tile_rows - 1) / plan.tile_rows;
+    const int threads = (int64_t)job.rows * p.width < kRowsWorthThreads ? 1 : std::min(plan.threads, tiles);
+    fork_join(threads, [&](int t) {
+      for (int tile = tiles * t / threads; tile < tiles * (t + 1) / threads; ++tile) {
+        float* norm = row_norm + (int64_t)tile * p.groups;
+        std::fill_n(norm, p.groups, 0.0f);
+        const int last = std::min((tile + 1) * plan.tile_rows, job.padded_rows);
+        for (int n = tile * plan.tile_rows; n < last; n += isa.row_block) pack_block(n, norm);
       }
-      const float* from = p.hidden + index[n] * D;
-      target[n] = p.targets[index[n]];
-      for (int g = 0; g < p.groups; ++g) {
-        float square = 0.0f;
-        for (int d = g * K; d < (g + 1) * K; ++d) {
-          const float scaled = row_scale[g] * from[d];
-          out[(int64_t)d * step] = scaled;
-          square += scaled * scaled;
+    });
+  }
+
+  // A register block of rows, scaled, and the longest of them in each group.
+  void pack_block(int first, float* norm) {
+    constexpr int kMost = 8;
+    const int K = job.group_width, step = isa.row_block, real = std::min(step, job.rows - first);
+    const float* from[kMost];
+    for (int i = 0; i < real; ++i) {
+      from[i] = p.hidden + index[first + i] * p.width;
+      target[first + i] = p.targets[index[first + i]];
+    }
+    float* out = packed + (int64_t)first * p.width;
+    for (int g = 0; g < p.groups; ++g) {
+      float square[kMost] = {};
+      for (int d = g * K; d < (g + 1) * K; ++d, out += step)
+        for (int i = 0; i < step; ++i) {
+          out[i] = i < real ? row_scale[g] * from[i][d] : 0.0f;
+          square[i] += out[i] * out[i];
         }
-        float& most = row_norm[(int64_t)(n / plan.tile_rows) * p.groups + g];
-        const float norm = std::sqrt(square);
-        if (!(norm <= most)) most = norm;  // a NaN stays: nothing is within its limit
+      for (int i = 0; i < real; ++i) {
+        const float length = std::sqrt(square[i]);
+        if (!(length <= norm[g])) norm[g] = length;  // a NaN stays: nothing is within its limit
       }
     }
   }
@@ -272,41 +285,29 @@ int64_t forward(const Problem& p, const Isa& isa, int threads, const Forward& ou
 
 namespace {
 
-// The threads' sums of gradient * word, joined: gradients of the hidden vectors and of every group's a.
-struct HiddenSums {
-  const Pass& pass;
-  const float *factor, *unscaled;
-  double* grad_a;
-
-  const float* at(const Slice& s, int n, int g) const {
-    const int wide = padded_group(pass.job.group_width, pass.isa.lanes), tile = pass.plan.tile_rows;
-    const int lane = std::min(wide, pass.isa.lanes);
-    const float* start = s.grad_hidden + (int64_t)(n / tile) * tile * pass.plan.wide;
-    return start + (int64_t)g * wide * tile + (int64_t)(n % tile) * lane;
-  }
-
-  void join(float* grad_hidden, int first, int last, double* of_a) const {
-    const int K = pass.job.group_width, lanes = pass.isa.lanes, tile = pass.plan.tile_rows;
-    for (int n = first; n < last; ++n)
-      for (int g = 0; g < pass.p.groups; ++g) {
-        const int64_t start = pass.index[n] * pass.p.width + (int64_t)g * K;
-        double inner = 0.0;
-        for (int k0 = 0; k0 < K; k0 += lanes) {
-          const int real = std::min(lanes, K - k0);
-          float sum[64] = {};
-          for (const auto& s : pass.slices) {
-            const float* from = at(s, n, g) + (int64_t)k0 * tile;
-            for (int k = 0; k < real; ++k) sum[k] += from[k];
-          }
-          for (int k = 0; k < real; ++k) {
-            inner += (double)sum[k] * pass.p.hidden[start + k0 + k];
-            if (grad_hidden) grad_hidden[start + k0 + k] = factor[g] * sum[k];
-          }
-        }
-        of_a[g] += inner;
+// Joins the threads' sums of gradient * word for some rows: gradients of the hidden vectors, and what each
+// group adds to the gradient of a (the product of a hidden vector with its sum).
+void join_hidden(const Pass& pass, const float* factor, int first, int last, float* grad_hidden, double* grad_a) {
+  const int K = pass.job.group_width, lanes = pass.isa.lanes, tile = pass.plan.tile_rows;
+  const int wide = padded_group(K, lanes), slot = std::min(wide, lanes);
+  for (int n = first; n < last; ++n)
+    for (int g = 0; g < pass.p.groups; ++g) {
+      const int64_t group = ((int64_t)(n / tile) * pass.plan.wide + g * wide) * tile + n % tile * slot;
+      const int64_t out = pass.index[n] * pass.p.width + (int64_t)g * K;
+      float product = 0.0f;
+      for (int k0 = 0; k0 < K; k0 += lanes) {
+        const int real = std::min(lanes, K - k0);
+        float sum[16] = {};
+        for (const auto& s : pass.slices)
+          for (int k = 0; k < real; ++k) sum[k] += s.grad_hidden[group + (int64_t)k0 * tile + k];
+        if (pass.plan.groups)
+          for (int k = 0; k < real; ++k) product += sum[k] * pass.p.hidden[out + k0 + k];
+        if (grad_hidden)
+          for (int k = 0; k < real; ++k) grad_hidden[out + k0 + k] = factor[g] * sum[k];
       }
-  }
-};
+      grad_a[g] += product;
+    }
+}
 
 }  // namespace
 
@@ -347,7 +348,6 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
     s.grad_b = pass.arena.take<double>(G);
   }
   std::vector<double> tau(G, 0.0), a(G, 0.0), b(G, 0.0);
-  const HiddenSums sums{pass, factor, nullptr, nullptr};
   while (pass.next_block([&](int64_t r) { return p.targets[r] != p.ignore && out.grad_nll[r] != 0.0f; })) {
     for (int n = 0; n < job.padded_rows; ++n) {
       const bool real = n < job.rows;
@@ -366,7 +366,7 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
       fork_join(pass.plan.threads, [&](int t) {
         const int first = (int)((int64_t)job.rows * t / pass.plan.threads);
         const int last = (int)((int64_t)job.rows * (t + 1) / pass.plan.threads);
-        sums.join(out.hidden, first, last, of_a[t].data());
+        join_hidden(pass, factor, first, last, out.hidden, of_a[t].data());
       });
       for (const auto& part : of_a)
         for (int g = 0; g < G; ++g) a[g] += part[g];

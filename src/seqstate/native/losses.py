@@ -44,7 +44,7 @@ def cross_entropy_inner(
     log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1.
     """
     options = Options("inner", *_checked(label_smoothing, z_loss))
-    if native.worth(hidden.shape[0], *words.shape, hidden, words, bias):
+    if native.usable(hidden, words, bias) and native.worth(hidden.shape[0], *words.shape):
         sharpness = torch.tensor([scale])
         return _Fused.apply(hidden, words, bias, None, sharpness, None, targets, options)[0]
     return _torch_nll(hidden, words, bias, None, torch.tensor([scale]), None, targets, options)
@@ -73,7 +73,7 @@ def cross_entropy_multi_hamming(
         raise ValueError(f"{tau.shape[0]} groups do not divide a width of {hidden.shape[1]}")
     options = Options(activation, *_checked(label_smoothing, z_loss))
     tensors = (hidden, words, bias, tau, a, b)
-    if native.worth(hidden.shape[0], *words.shape, *tensors):
+    if native.usable(*tensors):
         return _Fused.apply(*tensors, targets, options)[0]
     return _torch_nll(*tensors, targets, options)
 
@@ -114,7 +114,7 @@ class _Fused(torch.autograd.Function):
         wanted = targets.to(torch.int64).contiguous()
         out = torch.empty(3, hidden.shape[0])
         status = native.extension().forward(
-            *_call(tensors, wanted, options), *(row.data_ptr() for row in out)
+            *_call(tensors, wanted, options), *_addresses_of_rows(out)
         )
         if status < 0:
             row = -1 - status
@@ -150,7 +150,7 @@ class _Fused(torch.autograd.Function):
         native.extension().backward(
             *_call(plain, wanted, ctx.options),
             upstream.data_ptr(),
-            *(row.data_ptr() for row in lse),
+            *_addresses_of_rows(lse),
             *(0 if grad is None else grad.data_ptr() for grad in grads),
         )
         return *grads, None, None
@@ -158,6 +158,11 @@ class _Fused(torch.autograd.Function):
 
 def _plain(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().contiguous()
+
+
+def _addresses_of_rows(table: Tensor) -> list[int]:
+    start, step = table.data_ptr(), table.shape[1] * table.element_size()
+    return [start + row * step for row in range(table.shape[0])]
 
 
 def _call(tensors: list[Tensor | None], targets: Tensor, options: Options) -> tuple[Any, ...]:
