@@ -143,6 +143,7 @@ def test_a_longer_order_than_any_document_changes_nothing():
     [
         (lambda: NGram(vocab_size=5, order=0), "order is 0"),
         (lambda: NGram(vocab_size=0), "vocab_size is 0"),
+        (lambda: NGram(vocab_size=5, memory_gb=0.0), "memory_gb is 0.0"),
         (lambda: NGram(vocab_size=5, prune=(1,)), "start at 0"),
         (lambda: NGram(vocab_size=5, prune=(0, 2, 1)), "never fall"),
         (lambda: NGram(vocab_size=5, fallback=(0.5, 1.0)), "discounts of counts"),

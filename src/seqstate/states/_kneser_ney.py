@@ -58,7 +58,7 @@ def smooth(
         raw, longer = counts.raw[n], _suffixes(counts, n + 1) if n < order else None
         adjusted = raw if longer is None else _adjusted(counts, n, longer, boundary)
         discount = _discounts(counts, n, adjusted, fallback)[np.minimum(adjusted, 3)]
-        keep = raw > _threshold(thresholds, n)
+        keep = raw > threshold(thresholds, n)
         rows = counts.rows(n - 1)
         total = np.bincount(row, adjusted, rows)
         # a pruned n-gram leaves all of its count, so that the distribution still sums to 1
@@ -77,25 +77,44 @@ def smooth(
 
 
 def _unigram(counts: Counts, bigrams: Array | None, fallback: Sequence[float]) -> Array:
-    """Probabilities of single words, interpolated with 1/V. `bigrams`: the last word of each."""
+    """Probabilities of single words. `bigrams`: the last word of each bigram."""
     vocab_size = counts.unigram.size
     adjusted = counts.unigram if bigrams is None else np.bincount(bigrams, minlength=vocab_size)
-    discount = _discounts(counts, 1, adjusted, fallback)[np.minimum(adjusted, 3)]
+    return unigram_probabilities(adjusted, _discounts(counts, 1, adjusted, fallback))
+
+
+def unigram_probabilities(adjusted: Array, amounts: Array) -> Array:
+    """Of every word, interpolated with 1/V."""
+    discount = amounts[np.minimum(adjusted, 3)]
     left = max(SPARED, discount.sum() / adjusted.sum())
-    return (adjusted - discount) / adjusted.sum() + left / vocab_size
+    return (adjusted - discount) / adjusted.sum() + left / adjusted.size
 
 
 def _discounts(counts: Counts, n: int, adjusted: Array, fallback: Sequence[float]) -> Array:
-    """The discounts of counts 0, 1, 2 and 3 or more of n-grams (Chen & Goodman 1999, equation 26)."""
-    spectrum = np.bincount(np.minimum(adjusted, 5), minlength=6).astype(np.float64)
+    spectrum = np.bincount(np.minimum(adjusted, 5), minlength=6)
     if n < counts.order and n <= counts.last.size:
-        # lmplz takes the plain count of the n-gram that comes last, and so must its equal
         place, raw = _last(counts, n)
-        spectrum[min(adjusted[place], 5)] -= 1
-        spectrum[min(raw, 5)] += 1
-    if spectrum[1:4].all():
-        y = spectrum[1] / (spectrum[1] + 2 * spectrum[2])
-        amounts = [j - (j + 1) * y * spectrum[j + 1] / spectrum[j] for j in (1, 2, 3)]
+        spectrum = corrected(spectrum, int(adjusted[place]), raw)
+    return discounts(spectrum, fallback)
+
+
+def corrected(spectrum: Array, adjusted: int, raw: int) -> Array:
+    """Count the n-gram that comes last by its plain count, as lmplz does and so must its equal."""
+    spectrum = spectrum.copy()
+    spectrum[min(adjusted, 5)] -= 1
+    spectrum[min(raw, 5)] += 1
+    return spectrum
+
+
+def discounts(spectrum: Array, fallback: Sequence[float]) -> Array:
+    """The discounts of counts 0, 1, 2 and 3 or more, from how many n-grams have each count below 5.
+
+    Chen & Goodman 1999, equation 26; `fallback` where it does not apply.
+    """
+    n = spectrum.astype(np.float64)
+    if n[1:4].all():
+        y = n[1] / (n[1] + 2 * n[2])
+        amounts = [j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]
         if all(0 <= amount <= j for j, amount in enumerate(amounts, 1)):
             return np.array([0.0, *amounts])
     return np.array([0.0, *fallback])
@@ -130,7 +149,8 @@ def _adjusted(counts: Counts, n: int, longer: Array, boundary: int) -> Array:
     return np.where(opens, counts.raw[n], np.bincount(longer, minlength=row.size))
 
 
-def _threshold(thresholds: Sequence[int], n: int) -> int:
+def threshold(thresholds: Sequence[int], n: int) -> int:
+    """Count at or below which n-grams are pruned."""
     return thresholds[min(n, len(thresholds)) - 1] if thresholds else 0
 
 

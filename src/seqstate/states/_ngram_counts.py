@@ -65,8 +65,8 @@ def rows_of(contexts: dict[int, Array], ids: Array, bits: int) -> Array:
     return row
 
 
-def closed_stream(tokens: Any, boundary: int, vocab_size: int) -> Array:
-    """The text as int64 with `boundary` before each of its documents and after the last.
+def checked_tokens(tokens: Any, boundary: int, vocab_size: int) -> Array:
+    """The tokens as an array, not copied.
 
     Raises ValueError for what is not a non-empty 1-d array of ids below `vocab_size`.
     """
@@ -77,14 +77,23 @@ def closed_stream(tokens: Any, boundary: int, vocab_size: int) -> Array:
         )
     if not 0 <= boundary < vocab_size:
         raise ValueError(f"the boundary {boundary} is not a token id below {vocab_size}")
-    if not tokens.size or (tokens == boundary).all():
+    low, high = (int(tokens.min()), int(tokens.max())) if tokens.size else (boundary, boundary)
+    if low == high == boundary:
         raise ValueError("found no token to count, wanted at least one beside the boundary")
-    low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocab_size:
         raise ValueError(
             f"token ids run from {low} to {high}, but vocab_size is {vocab_size}; "
             f"use vocab_size={high + 1} or map the text with the same tokeniser"
         )
+    return tokens
+
+
+def closed_stream(tokens: Any, boundary: int, vocab_size: int) -> Array:
+    """The text as int64 with `boundary` before each of its documents and after the last.
+
+    Raises ValueError as `checked_tokens`.
+    """
+    tokens = checked_tokens(tokens, boundary, vocab_size)
     opened = int(tokens[0] == boundary)
     stream = np.full(tokens.size + 2 - opened, boundary, dtype=np.int64)
     stream[1 - opened : -1] = tokens

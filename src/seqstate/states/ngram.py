@@ -20,9 +20,11 @@ from seqstate.core.state import State
 from seqstate.states._arpa_read import read
 from seqstate.states._arpa_write import write
 from seqstate.states._kneser_ney import Tables, smooth
-from seqstate.states._ngram_counts import closed_stream, count_ngrams, word_bits
+from seqstate.states._ngram_counts import checked_tokens, closed_stream, count_ngrams, word_bits
 from seqstate.states._sorted_tables import ended, entries, find, resize_buffers
 
+COUNTING_BYTES = 50  # per token and order, at the peak of counting in memory (measured)
+SMALLEST_GB = 0.1  # of memory with which the engine on disk still works
 NOTHING = -1  # a place of the window where nothing was read yet; the row of a context never seen
 
 
@@ -32,6 +34,7 @@ class NGram(LanguageModel, Counted):
     order: words of an n-gram, so order - 1 words are remembered. prune: n-grams of length n seen
     prune[n - 1] times or less are dropped (the last threshold serves all longer ones; () drops none).
     fallback: discounts of counts 1, 2 and 3 or more where the text is too small to estimate them.
+    memory_gb: a text whose counting would take more goes through DuckDB, on disk.
     """
 
     unigram: Tensor
@@ -44,11 +47,12 @@ class NGram(LanguageModel, Counted):
         order: int = 5,
         prune: Sequence[int] = (),
         fallback: Sequence[float] = (0.5, 1.0, 1.5),
+        memory_gb: float = 8.0,
     ) -> None:
         super().__init__()
-        _check_options(vocab_size, order, prune, fallback)
+        _check_options(vocab_size, order, prune, fallback, memory_gb)
         self.vocab_size, self.order = vocab_size, order
-        self.prune, self.fallback = tuple(prune), tuple(fallback)
+        self.prune, self.fallback, self.memory_gb = tuple(prune), tuple(fallback), memory_gb
         self.bits = word_bits(vocab_size)
         uniform = torch.full((vocab_size,), -math.log(vocab_size), dtype=torch.float64)
         self.register_buffer("unigram", uniform)
@@ -67,9 +71,27 @@ class NGram(LanguageModel, Counted):
         first word of every context that reaches the start. A text that does not begin with it is read as
         if it did; after the last document it is implied. Raises ValueError for ids out of range.
         """
-        stream = closed_stream(tokens, boundary, self.vocab_size)
-        counts = count_ngrams(stream, boundary, self.vocab_size, self.order)
-        self.fill(smooth(counts, boundary, self.fallback, self.prune), boundary)
+        tokens = checked_tokens(tokens, boundary, self.vocab_size)
+        if self.order > 1 and tokens.size * self.order * COUNTING_BYTES > self.memory_gb * 1e9:
+            tables = self._estimate_on_disk(tokens, boundary)
+        else:
+            stream = closed_stream(tokens, boundary, self.vocab_size)
+            counts = count_ngrams(stream, boundary, self.vocab_size, self.order)
+            tables = smooth(counts, boundary, self.fallback, self.prune)
+        self.fill(tables, boundary)
+
+    def _estimate_on_disk(self, tokens: np.ndarray, boundary: int) -> Tables:
+        from seqstate.states._ngram_disk import estimate
+
+        return estimate(
+            tokens,
+            boundary,
+            self.vocab_size,
+            self.order,
+            fallback=self.fallback,
+            thresholds=self.prune,
+            memory_gb=self.memory_gb,
+        )
 
     def fill(self, tables: Tables, boundary: int) -> None:
         """Take over estimated tables."""
@@ -208,7 +230,9 @@ class NGram(LanguageModel, Counted):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _check_options(vocab_size: int, order: int, prune: Any, fallback: Any) -> None:
+def _check_options(
+    vocab_size: int, order: int, prune: Any, fallback: Any, memory_gb: float
+) -> None:
     if vocab_size < 1:
         raise ValueError(f"vocab_size is {vocab_size}, wanted at least 1")
     if order < 1:
@@ -221,3 +245,5 @@ def _check_options(vocab_size: int, order: int, prune: Any, fallback: Any) -> No
         raise ValueError(
             f"fallback is {fallback!r}, wanted discounts of counts 1, 2, 3+ such as (0.5, 1.0, 1.5)"
         )
+    if not memory_gb >= SMALLEST_GB:
+        raise ValueError(f"memory_gb is {memory_gb}, wanted at least {SMALLEST_GB}")
