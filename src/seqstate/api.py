@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstate.core.record import RunConfig
+from seqstate.model import energy_for
 from seqstate.run import start
 from seqstate.text.store import prepare
 from seqstate.train import Progress
@@ -28,7 +29,7 @@ def fit(
     """Train a model on a file, a folder, a text itself, or (None) the default corpus.
 
     A string that names no existing file is taken as the text if it has a line break or is longer than a
-    path can be. `training` are fields of RunConfig: steps=1000, lr=3e-3, batch_size=16, seed=0, ...
+    path can be. `training` are fields of RunConfig: steps=1000, lr=5e-3, batch_size=16, seed=0, ...
     A tenth of the text is held out; the weights that predict it best are kept.
 
     Raises ValueError for bad specs, options or text.
@@ -36,10 +37,11 @@ def fit(
     with tempfile.TemporaryDirectory() as scratch:
         source = _source(text, Path(scratch))
         corpus = prepare(source, tokenizer=tokenizer, vocab_size=vocab_size)
-        neural_energy = _energy(state, energy)
         if training.get("seconds") is not None:
             training = {"steps": None, **training}
-        config = RunConfig(state=state, energy=neural_energy, corpus=corpus.id, **training)
+        config = RunConfig(
+            state=state, energy=energy_for(state, energy), corpus=corpus.id, **training
+        )
         trained = start(config, corpus)
         boundary = corpus.tokenizer.boundary
         train(trained.model, corpus.train, corpus.valid, config, boundary=boundary, watch=watch)
@@ -59,9 +61,3 @@ def _source(text: str | Path | None, scratch: Path) -> list[str]:
         written.write_text(text, encoding="utf-8")
         return [str(written)]
     return [str(text)]
-
-
-def _energy(state: str, energy: str | None) -> str | None:
-    from seqstate.match import is_distribution
-
-    return energy if is_distribution(state) else energy or "inner"

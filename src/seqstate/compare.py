@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,15 +22,15 @@ import torch
 
 from seqstate.core.record import Run, RunConfig, write_json
 from seqstate.core.spec import parse, parse_pair
-from seqstate.match import has_width, is_counted, is_distribution, match_width, parameters_of
-from seqstate.model import build_model
-from seqstate.optimise import adamw
+from seqstate.errors import Diverged, Interrupted
+from seqstate.match import has_width, is_counted, match_width, parameters_of
+from seqstate.model import build_model, energy_for
 from seqstate.run import execute, start
-from seqstate.text.batches import Lanes
 from seqstate.text.store import Corpus, starvation
-from seqstate.train import Progress
+from seqstate.train import Progress, fit
 
-PROBE_SECONDS = 1.5  # of training, to learn a model's speed
+PROBE_SECONDS = 2.0  # of training, to learn a model's speed
+NEVER = 1 << 40
 UNTRAINED_SHARE = 0.12  # of a budget, kept for validation, evaluation and start-up
 
 
@@ -108,15 +107,14 @@ def settle(
 def _entry(
     state: str, energy: str | None, base: RunConfig, vocab_size: int, parameters: int
 ) -> Entry:
+    energy = energy_for(state, energy)
     if is_counted(state):
-        build_model(state, energy, vocab_size=vocab_size)  # refuses here, not after an hour
+        build_model(state, vocab_size=vocab_size)  # refuses here, not after an hour
         return Entry(state, energy, None)
-    energy = energy if is_distribution(state) else energy or "inner"
+    shape = {"vocab_size": vocab_size, "tie": base.tie, "head_width": base.head_width}
     if has_width(state) and "width" not in parse(state).options:
-        state = match_width(
-            state, energy, vocab_size=vocab_size, tie=base.tie, parameters=parameters
-        )
-    return Entry(state, energy, parameters_of(state, energy, vocab_size, base.tie, base.head_width))
+        state = match_width(state, energy, parameters=parameters, **shape)
+    return Entry(state, energy, parameters_of(state, energy, **shape))
 
 
 def _unlike(entries: Sequence[Entry]) -> float:
@@ -126,30 +124,11 @@ def _unlike(entries: Sequence[Entry]) -> float:
 
 
 def probe_rate(config: RunConfig, corpus: Corpus) -> float:
-    """Training tokens a second of one model, measured on a few steps."""
+    """Training tokens a second of one model: the training loop itself, for a moment."""
     torch.set_num_threads(config.threads)
-    model = start(config, corpus).model
-    assert isinstance(model, torch.nn.Module)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        return float("inf")
-    rows = config.batch_size * config.accumulate
-    reader = Lanes(corpus.train, rows=rows, context=config.context, seed=0)
-    optimiser, state = adamw(model, config), None
-    done, began = 0, 0.0
-    for step in range(10_000):
-        tokens, targets, _ = reader.batch(step)
-        nats, state = model.nll(torch.from_numpy(tokens), torch.from_numpy(targets), state)
-        nats.mean().backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        state = None
-        if step == 1:  # the first steps pay for start-up
-            began, done = time.monotonic(), 0
-        elif step > 1:
-            done += tokens.size
-            if time.monotonic() - began > PROBE_SECONDS:
-                break
-    return done / (time.monotonic() - began)
+    probe = config.replace(steps=None, seconds=PROBE_SECONDS, eval_every=NEVER)
+    outcome = fit(start(probe, corpus).model, corpus.train, corpus.valid, probe)
+    return outcome.step * probe.tokens_per_step / outcome.wall_seconds
 
 
 def steps_for(plan: Plan, corpus: Corpus, seconds: float, jobs: int, rates: int = 1) -> int:
@@ -164,9 +143,8 @@ def steps_for(plan: Plan, corpus: Corpus, seconds: float, jobs: int, rates: int 
             plan.rates[entry.label] = probe_rate(config, corpus)
     each = [1 / plan.rates[entry.label] for entry in trained]
     workers = min(jobs, len(each) * len(plan.seeds))
-    cost = max(
-        effort * sum(each) / workers, max(each)
-    )  # seconds a token, over the whole comparison
+    # seconds a token, over the whole comparison
+    cost = max(effort * sum(each) / workers, max(each))
     return max(20, int(seconds * (1 - UNTRAINED_SHARE) / cost / plan.base.tokens_per_step))
 
 
@@ -216,7 +194,7 @@ def tune(
 ) -> None:
     """Give every entry the learning rate that serves it best in a short run: equal effort for all.
 
-    Records are kept under `folder/tuning`, apart from the comparison's own.
+    Records are kept under `folder/tuning`, apart from the comparison's own. A rate that diverges loses.
     """
     trained = [entry for entry in plan.entries if entry.parameters is not None]
     base = plan.base.replace(steps=max(20, (plan.base.steps or 0) // TUNING_SHARE))
@@ -225,7 +203,9 @@ def tune(
         for rate in rates
     ]
     configs = [config for attempt in tries for config in attempt.configs()]
-    runs = run_all(configs, corpus, folder / "tuning", jobs=jobs, command=command, watch=watch)
+    place = folder / "tuning"
+    training = {"jobs": jobs, "command": command, "watch": watch}
+    runs = run_all(configs, corpus, place, may_diverge=True, **training)
     best: dict[str, Run] = {}
     for run in runs:
         former = best.setdefault(run.label, run)
@@ -245,11 +225,12 @@ def run_all(
     jobs: int,
     command: str,
     watch: Callable[[list[Status]], None] | None = None,
+    may_diverge: bool = False,
 ) -> list[Run]:
     """Run what has no record in `folder` yet, `jobs` at a time in processes of their own; return all.
 
-    Raises Diverged if a run's loss stopped being a number, KeyboardInterrupt on Ctrl-C; what is done and
-    the checkpoints of what is not are kept, and the same call goes on from there.
+    Raises Diverged if a run's loss stopped being a number (`may_diverge`: it is left out), Interrupted on
+    Ctrl-C; what is done and the checkpoints of what is not are kept, and the same call goes on from there.
     """
     folders = [folder / config.key for config in configs]
     status = [Status(Entry(config.state, config.energy, None).label) for config in configs]
@@ -257,20 +238,30 @@ def run_all(
         one.done = (place / "run.json").exists()
     missing = [index for index, one in enumerate(status) if not one.done]
     counts = starvation(corpus) if missing else {}
-    tasks = [(configs[index], corpus, folders[index], command, counts) for index in missing]
-    if jobs == 1 or len(missing) < 2:
-        for index, task in zip(missing, tasks, strict=True):
-            _execute(*task, watch=_into(status, index, watch))
-            status[index].done = True
-            if watch:
-                watch(status)
-    else:
-        _in_processes(tasks, missing, status, folders, min(jobs, len(missing)), watch)
-    return [Run.load(place / "run.json") for place in folders]
+    shared = (corpus, command, counts, may_diverge)
+    tasks = [(configs[index], folders[index], *shared) for index in missing]
+    try:
+        if jobs == 1 or len(missing) < 2:
+            for index, task in zip(missing, tasks, strict=True):
+                _execute(*task, watch=_into(status, index, watch))
+                status[index].done = True
+                if watch:
+                    watch(status)
+        else:
+            _in_processes(tasks, missing, status, folders, min(jobs, len(missing)), watch)
+    except (KeyboardInterrupt, Interrupted):
+        kept = f"what is done is kept in {folder}; the same command goes on from there"
+        raise Interrupted(f"stopped; {kept}") from None
+    records = [place / "run.json" for place in folders]
+    return [Run.load(record) for record in records if record.exists() or not may_diverge]
 
 
-def _execute(config, corpus, folder, command, counts, watch=None) -> None:
-    execute(config, corpus, folder, command=command, starvation=counts, watch=watch)
+def _execute(config, folder, corpus, command, counts, may_diverge, watch=None) -> None:
+    try:
+        execute(config, corpus, folder, command=command, starvation=counts, watch=watch)
+    except Diverged:
+        if not may_diverge:
+            raise
 
 
 def _into(status: list[Status], index: int, watch) -> Callable[[Progress], None]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 
 from seqstate.core import registry
-from seqstate.core.model import Counted, LanguageModel, count_parameters
+from seqstate.core.model import Counted, count_parameters
 from seqstate.core.spec import Spec, parse
 from seqstate.model import build_model
 
@@ -34,13 +34,14 @@ def is_counted(state: str | Spec) -> bool:
     return issubclass(registry.find("states", parse(state).name), Counted)
 
 
-def is_distribution(state: str | Spec) -> bool:
-    """Whether a state gives a distribution over words itself and takes no energy."""
-    return issubclass(registry.find("states", parse(state).name), LanguageModel)
-
-
 def match_width(
-    state: str, energy: str | None, *, vocab_size: int, tie: bool, parameters: int
+    state: str,
+    energy: str | None,
+    *,
+    vocab_size: int,
+    tie: bool,
+    head_width: int | None,
+    parameters: int,
 ) -> str:
     """The spec of `state` with the width (a multiple of 4) whose model comes nearest to `parameters`.
 
@@ -52,7 +53,8 @@ def match_width(
     def size(width: int) -> int | None:
         nonlocal refusal
         try:
-            return parameters_of(str(spec.replace(width=width)), energy, vocab_size, tie)
+            sized = str(spec.replace(width=width))
+            return parameters_of(sized, energy, vocab_size, tie, head_width)
         except ValueError as error:
             refusal = str(error)
             return None

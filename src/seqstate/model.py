@@ -124,21 +124,28 @@ def build_model(
     """
     spec = parse(state)
     part = registry.find("states", spec.name)
-    if issubclass(part, LanguageModel):
-        refuse_energy(spec, energy)
+    energy = energy_for(spec, None if energy is None else str(energy))
+    if energy is None:
         given = {"vocab_size": vocab_size}
         if "boundary" in registry.options(part):
             given["boundary"] = boundary
         return registry.build("states", spec, **given)
     body = registry.build("states", spec)
-    head = build_head(energy or "inner", width=head_width or body.width, vocab_size=vocab_size)
+    head = build_head(energy, width=head_width or body.width, vocab_size=vocab_size)
     return NeuralLM(body, head, tie=tie, dropout=dropout)
 
 
-def refuse_energy(state: str | Spec, energy: str | Spec | None) -> None:
-    """Raise ValueError if an energy is asked of a state that is a distribution already."""
+def energy_for(state: str | Spec, energy: str | None) -> str | None:
+    """The energy a state is scored by: `inner` if none is given; None where the state needs none.
+
+    Raises ValueError if one is asked of a state that is a distribution over words already.
+    """
+    spec = parse(state)
+    if not issubclass(registry.find("states", spec.name), LanguageModel):
+        return energy or "inner"
     if energy is not None:
         raise ValueError(
-            f"{parse(state).name} gives a distribution over words itself and takes no energy, "
-            f"but {str(energy)!r} was given"
+            f"{spec.name} gives a distribution over words itself and takes no energy, "
+            f"but {energy!r} was given"
         )
+    return None

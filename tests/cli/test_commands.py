@@ -263,6 +263,56 @@ def test_compare_runs_in_processes_and_within_a_time(seqstate, book, tmp_path):
     assert plan["steps"] >= 20
 
 
+def test_a_comparison_by_time_goes_on_without_training_anything_twice(seqstate, book, tmp_path):
+    common = [
+        "compare", book, "--tokenizer", "char", "--budget", "3s", "--jobs", "1", "--parameters", "9000",
+        "--models", "ngram(order=3)", "rnn + inner", "lstm + inner", "attention + multi_hamming",
+        "--out", tmp_path / "ladder",
+    ]  # fmt: skip
+    assert seqstate(*common)[0] == 0
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ladder/runs/*/run.json")}
+    plan = (tmp_path / "ladder" / "plan.json").read_text()
+    assert seqstate(*common)[0] == 0
+    again = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ladder/runs/*/run.json")}
+    assert again == first
+    assert (
+        json.loads(plan)["models"]
+        == json.loads((tmp_path / "ladder/plan.json").read_text())["models"]
+    )
+
+
+def test_each_model_gets_its_best_rate_and_one_that_diverges_loses(seqstate, book, tmp_path):
+    code, out, err = seqstate(
+        "compare", book, *QUICK, "--jobs", "1", "--parameters", "5000", "--clip", "0", "--warmup", "0",
+        "--weight-decay", "0", "--lr", "1e38", "1e-2", "--models", "rnn + inner", "lstm + inner",
+        "--out", tmp_path / "ladder", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert len(json.loads(out)) == 2
+    rates = json.loads((tmp_path / "ladder" / "plan.json").read_text())["learning_rates"]
+    assert set(rates.values()) == {1e-2}
+
+
+def test_ctrl_c_stops_a_comparison_that_the_same_command_finishes(
+    process, seqstate, book, tmp_path
+):
+    common = [
+        "compare", book, "--tokenizer", "char", "--steps", "400", "--batch-size", "4", "--context", "16",
+        "--parameters", "9000", "--jobs", "2", "--models", "rnn + inner", "lstm + inner",
+        "--out", tmp_path / "ladder",
+    ]  # fmt: skip
+    run = process(*common)
+    while not list(tmp_path.glob("ladder/runs/*/metrics.jsonl")):
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    assert seqstate(*common)[0] == 0
+
+
 def test_a_config_file_gives_options(seqstate, book, tmp_path):
     (tmp_path / "run.yaml").write_text("state: rnn(width=8)\nsteps: 5\ntokenizer: char\n")
     code, out, err = seqstate(

@@ -84,9 +84,8 @@ def opened(options):
 def _ids(tokenizer, options):
     from seqstate.text.store import encode_text
 
-    reading = {name: getattr(options, name) for name in ("field", "encoding", "errors")}
     if options.text:
-        return encode_text(tokenizer, options.text, **reading)[0]
+        return encode_text(tokenizer, options.text, **shared.reading(options))[0]
     import numpy as np
 
     from seqstate.text.default import default_documents
@@ -106,8 +105,7 @@ def _transformers(options):
 
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    reading = {name: getattr(options, name) for name in ("field", "encoding", "errors")}
-    text = "".join(piece.text for piece in documents(options.text, **reading))
+    text = "".join(piece.text for piece in documents(options.text, **shared.reading(options)))
     return model, tokenizer(text)["input_ids"]
 
 

@@ -46,9 +46,6 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="folder of the comparison; default compare-NAME"
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="what happens anyway; accepted for scripts"
-    )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     shared.add_budget_options(parser)
     shared.add_text_options(parser)
@@ -128,7 +125,8 @@ DEFAULT_SECONDS = 240.0
 def asked(options) -> dict:
     """What a folder settles once: with the same wishes, a later call keeps its widths and steps."""
     budget = options.budget or DEFAULT_SECONDS
-    return {"budget": budget, "lr": options.lr, "parameters": options.parameters}
+    step = [options.batch_size, options.context, options.accumulate]
+    return {"budget": budget, "step": step, "lr": options.lr, "parameters": options.parameters}
 
 
 def former_plan(folder: Path, options, corpus: str) -> dict | None:

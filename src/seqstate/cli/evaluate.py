@@ -35,8 +35,7 @@ def run(options) -> int:
         raise ValueError(f"--rows {options.rows} is below 1")
     torch.set_num_threads(options.threads)
     trained = Trained.load(options.model)
-    reading = {name: getattr(options, name) for name in ("field", "encoding", "errors")}
-    ids, text_bytes = encode_text(trained.tokenizer, options.text, **reading)
+    ids, text_bytes = encode_text(trained.tokenizer, options.text, **shared.reading(options))
     with display.preparing() as preparing:
         result = trained.evaluate_ids(
             ids,

@@ -42,7 +42,7 @@ def add_text_options(parser, *, split: bool = True) -> None:
     text.add_argument(
         "--errors",
         default="strict",
-        help="bytes that are no text: strict, replace, ignore",
+        help="bytes that are no text: strict, replace, ignore, backslashreplace",
     )
 
 
@@ -178,6 +178,11 @@ def with_budget(config: RunConfig, options: Any, train_tokens: int) -> RunConfig
     return config.replace(steps=max(1, math.ceil(tokens / config.tokens_per_step)))
 
 
+def reading(options: Any) -> dict[str, Any]:
+    """How files are read, as text.sources takes it."""
+    return {name: getattr(options, name) for name in ("field", "encoding", "errors")}
+
+
 def corpus_of(options: Any, texts: list[str], progress=None):
     """Prepare (or find in the cache) the corpus the options ask for."""
     from seqstate.text.store import prepare
@@ -188,10 +193,8 @@ def corpus_of(options: Any, texts: list[str], progress=None):
         tokenizer=options.tokenizer,
         vocab_size=options.vocab_size,
         valid_share=options.valid_share,
-        field=options.field,
-        encoding=options.encoding,
-        errors=options.errors,
         progress=progress,
+        **reading(options),
     )
 
 

@@ -44,7 +44,9 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     from seqstate.cli import display
     from seqstate.core.record import Run
-    from seqstate.run import execute, start
+    from seqstate.match import parameters_of
+    from seqstate.model import energy_for
+    from seqstate.run import execute
 
     folder = Path(options.out)
     energy = energy_for(options.state, options.energy)
@@ -56,7 +58,8 @@ def run(options) -> int:
     with display.preparing() as preparing:
         corpus = shared.corpus_of(options, options.text, preparing)
     config = shared.with_budget(config.replace(corpus=corpus.id), options, len(corpus.train))
-    start(config, corpus)  # refuses unknown parts and options before the folder is touched
+    # refuses unknown parts and options before the folder is touched
+    parameters_of(config.state, energy, corpus.tokenizer.vocab_size, config.tie, config.head_width)
     finished = folder / "run.json"
     if options.resume and finished.exists():
         result = Run.load(finished)
@@ -80,17 +83,6 @@ def run(options) -> int:
             )
     show(result, folder, as_json=options.json)
     return 0
-
-
-def energy_for(state: str, energy: str | None) -> str | None:
-    """`inner` where an energy is needed and none is given; refused where the state needs none."""
-    from seqstate.match import is_distribution
-    from seqstate.model import refuse_energy
-
-    if is_distribution(state):
-        refuse_energy(state, energy)
-        return None
-    return energy or "inner"
 
 
 OURS = {
