@@ -10,10 +10,11 @@ A comparison is a folder:
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -136,16 +137,24 @@ def steps_for(plan: Plan, corpus: Corpus, seconds: float, jobs: int, rates: int 
     trained = [entry for entry in plan.entries if entry.parameters is not None]
     if not trained:
         return 1
-    effort = len(plan.seeds) + (rates / TUNING_SHARE if rates > 1 else 0)
     for entry in trained:
         if entry.label not in plan.rates:
             config = plan.config(entry, plan.seeds[0])
             plan.rates[entry.label] = probe_rate(config, corpus)
-    each = [1 / plan.rates[entry.label] for entry in trained]
-    workers = min(jobs, len(each) * len(plan.seeds))
+    slowest_first = sorted((1 / plan.rates[entry.label] for entry in trained), reverse=True)
     # seconds a token, over the whole comparison
-    cost = max(effort * sum(each) / workers, max(each))
+    cost = makespan(slowest_first * len(plan.seeds), jobs)
+    if rates > 1:
+        cost += makespan(slowest_first * rates, jobs) / TUNING_SHARE
     return max(20, int(seconds * (1 - UNTRAINED_SHARE) / cost / plan.base.tokens_per_step))
+
+
+def makespan(durations: Sequence[float], workers: int) -> float:
+    """When the last of these jobs ends, if each in turn goes to the first worker that is free."""
+    free = [0.0] * max(1, workers)
+    for duration in durations:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free)
 
 
 def save_plan(plan: Plan, folder: Path, extra: dict[str, Any]) -> None:
@@ -204,7 +213,7 @@ def tune(
     ]
     configs = [config for attempt in tries for config in attempt.configs()]
     place = folder / "tuning"
-    training = {"jobs": jobs, "command": command, "watch": watch}
+    training = {"jobs": jobs, "command": command, "watch": watch, "rates": plan.rates}
     runs = run_all(configs, corpus, place, may_diverge=True, **training)
     best: dict[str, Run] = {}
     for run in runs:
@@ -226,8 +235,11 @@ def run_all(
     command: str,
     watch: Callable[[list[Status]], None] | None = None,
     may_diverge: bool = False,
+    rates: Mapping[str, float] | None = None,
 ) -> list[Run]:
     """Run what has no record in `folder` yet, `jobs` at a time in processes of their own; return all.
+
+    With `rates` (label -> tokens/s), a seed's slowest model comes first, so that no core waits at the end.
 
     Raises Diverged if a run's loss stopped being a number (`may_diverge`: it is left out), Interrupted on
     Ctrl-C; what is done and the checkpoints of what is not are kept, and the same call goes on from there.
@@ -237,6 +249,12 @@ def run_all(
     for one, place in zip(status, folders, strict=True):
         one.done = (place / "run.json").exists()
     missing = [index for index, one in enumerate(status) if not one.done]
+    if rates:
+        turn = [
+            (config.seed, rates.get(one.label, math.inf))
+            for config, one in zip(configs, status, strict=True)
+        ]
+        missing.sort(key=turn.__getitem__)
     counts = starvation(corpus) if missing else {}
     shared = (corpus, command, counts, may_diverge)
     tasks = [(configs[index], folders[index], *shared) for index in missing]

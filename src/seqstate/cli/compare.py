@@ -80,11 +80,11 @@ def run(options) -> int:
     plan.base = budgeted(plan, corpus, options, former, jobs, display.note)
     compare.save_plan(plan, folder, asked(options))
     command = shlex.join(["seqstate", *sys.argv[1:]])
-    training = {"jobs": jobs, "command": command}
+    training = {"jobs": jobs, "command": command, "rates": plan.rates}
     if len(options.lr) > 1:
         display.note(f"choosing each model's learning rate among {', '.join(map(str, options.lr))}")
         with display.comparing() as watch:
-            compare.tune(plan, options.lr, corpus, folder, watch=watch, **training)
+            compare.tune(plan, options.lr, corpus, folder, jobs=jobs, command=command, watch=watch)
         compare.save_plan(plan, folder, asked(options))
     with display.comparing() as watch:
         runs = compare.run_all(plan.configs(), corpus, folder / "runs", watch=watch, **training)
@@ -158,6 +158,7 @@ def budgeted(plan, corpus, options, former: dict | None, jobs: int, note):
         return shared.with_budget(plan.base, options, len(corpus.train))
     if former and former["steps"]:
         note(f"{former['steps']:,} steps a model, as settled before in this folder")
+        plan.rates = dict(former["tokens_per_second"])
         return plan.base.replace(steps=former["steps"])
     note("measuring the speed of each model to share out the time")
     steps = compare.steps_for(plan, corpus, asked(options)["budget"], jobs, len(options.lr))
