@@ -15,6 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save
+from torch import Tensor
 
 from seqstate import __version__
 from seqstate.core.model import LanguageModel
@@ -25,6 +26,7 @@ from seqstate.model import build_model
 from seqstate.text.tokenizer import Tokenizer
 
 FORMAT = 1
+MODEL_TYPE = "seqstate"
 
 
 @dataclass(frozen=True)
@@ -140,37 +142,52 @@ class Trained:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(folder / "tokenizer.json")
-        named = dict(self.model.state_dict())
-        shared: dict[int, str] = {}  # tied weights are stored once; load_model ties them again
-        for name, tensor in list(named.items()):
-            kept = shared.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name)
-            if kept != name and named[kept].shape == tensor.shape:
-                del named[name]
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-        write_atomic(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        data = {"format": FORMAT, "seqstate": __version__, **asdict(self.config)}
-        write_json(folder / "config.json", data)
+        write_weights(folder, dict(self.model.state_dict()))
+        write_json(folder / "config.json", written(self.config))
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Trained:
         """Read a folder written by `save`. Raises ValueError in one line if it is not one."""
-        folder = Path(folder)
-        if not (folder / "config.json").exists():
-            raise ValueError(f"{folder} is not a trained model: it has no config.json")
-        try:
-            data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            found = data.pop("format", None)
-            if found != FORMAT:
-                raise ValueError(f"its format is {found}, this version reads {FORMAT}")
-            data.pop("seqstate", None)
-            config = ModelConfig(**data)
-            model = config.build()
-            load_model(model, folder / "model.safetensors")
-        except (ValueError, TypeError, OSError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"cannot load the model in {folder}: {reason}") from None
-        return cls(model.eval(), Tokenizer.load(folder / "tokenizer.json"), config)
+        model, config = read_model(Path(folder))
+        return cls(model, Tokenizer.load(Path(folder) / "tokenizer.json"), config)
+
+
+def written(config: ModelConfig) -> dict[str, Any]:
+    """What config.json holds; `model_type` is how Hugging Face's Auto classes find the adapter."""
+    return {"format": FORMAT, "seqstate": __version__, "model_type": MODEL_TYPE, **asdict(config)}
+
+
+def write_weights(folder: Path, named: dict[str, Tensor]) -> None:
+    """Write model.safetensors; tied weights are stored once, and tied again on loading."""
+    shared: dict[int, str] = {}
+    for name, tensor in list(named.items()):
+        kept = shared.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name)
+        if kept != name and named[kept].shape == tensor.shape:
+            del named[name]
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    write_atomic(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+
+
+def read_model(folder: Path) -> tuple[LanguageModel, ModelConfig]:
+    """The model of a folder, in evaluation mode, and its configuration; no tokenizer is needed.
+
+    Fields of config.json that other programs added are left alone. Raises ValueError in one line.
+    """
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder} is not a trained model: it has no config.json")
+    try:
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if (found := data.get("format")) != FORMAT:
+            raise ValueError(f"its format is {found}, this version reads {FORMAT}")
+        known = ModelConfig.__dataclass_fields__
+        config = ModelConfig(**{name: data[name] for name in known if name in data})
+        model = config.build()
+        load_model(model, folder / "model.safetensors")
+    except (ValueError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"cannot load the model in {folder}: {reason}") from None
+    return model.eval(), config
 
 
 def _before(text: str, stop: Sequence[str]) -> str:
