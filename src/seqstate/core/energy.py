@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from seqstate.core.model import IGNORE
 
 TILE = 1 << 22  # logits held at once by the tiled loss (16 MB in float32)
+START_ROWS = (
+    16  # hidden vectors at a time on which a head that replaces another is compared with it
+)
+BLUNTEST = 2.0**-16  # sharpness below which float32 leaves nothing of a product
 
 
 class Energy(nn.Module, ABC):
@@ -64,6 +69,42 @@ class Energy(nn.Module, ABC):
     def over(self, vocab_size: int, *, bias: bool = True) -> EnergyHead:
         """An output layer: this energy over a table of `vocab_size` word vectors."""
         return EnergyHead(self, vocab_size, bias=bias)
+
+    def start_as_inner(self, sharpness: float) -> None:
+        """Set the scalars so that E(0, w) - E(h, w) is <h, w>, but for an error that `sharpness` to 0 removes.
+
+        Raises ValueError if no scalars do.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot imitate an inner product, so it cannot replace nn.Linear; "
+            "take Inner, MultiHamming, ProductOfExperts, RBFInner, SoftMinimum or SoftBits(form='residual')"
+        )
+
+    @classmethod
+    def replacing(
+        cls,
+        layer: nn.Linear,
+        *,
+        hidden: Float[Tensor, "*B D"] | None = None,
+        error: float = 0.01,
+        **options: Any,
+    ) -> EnergyHead:
+        """An output layer under this energy that starts with the logits of `layer`, to be put in its place.
+
+        The word table is the layer's own parameter, not a copy: where it is tied to an input embedding it
+        stays tied, and both learn (untie with `copy.deepcopy(layer)`). There is a bias, also if the layer
+        has none.
+
+        hidden: vectors as the layer sees them (by default standard normal ones, as after a layer norm with
+        gain 1). error: most that any logit may be off on them, in nats; the sharpest start that keeps this is
+        taken, and what was measured is the head's `start_error`. options: of the energy.
+        Raises ValueError for an energy that cannot, and for an error that cannot be kept.
+        """
+        energy = cls(width=layer.in_features, **options)
+        energy.to(layer.weight.device, torch.promote_types(layer.weight.dtype, torch.float32))
+        head = energy.over(layer.out_features)
+        head.weight = layer.weight
+        return _started(head, layer, hidden, error)
 
 
 class HasBits(ABC):
@@ -125,6 +166,7 @@ class EnergyHead(Head):
         super().__init__()
         self.energy = energy
         self.width, self.vocab_size = energy.width, vocab_size
+        self.start_error: float | None = None  # nats a logit was off, if it replaced another layer
         self.weight = nn.Parameter(torch.empty(vocab_size, energy.key_width))
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
         with torch.no_grad():
@@ -153,6 +195,36 @@ class EnergyHead(Head):
 
     def table(self) -> nn.Parameter | None:
         return self.weight
+
+
+@torch.no_grad()
+def _started(head: EnergyHead, layer: nn.Linear, hidden: Tensor | None, error: float) -> EnergyHead:
+    """The head with the sharpest start that is at most `error` off the layer's logits on `hidden`."""
+    if hidden is None:
+        generator = torch.Generator().manual_seed(0)
+        hidden = torch.randn(START_ROWS, layer.in_features, generator=generator)
+    rows = hidden.reshape(-1, layer.in_features).to(layer.weight)
+    few, rest = rows.split([min(START_ROWS, len(rows)), max(0, len(rows) - START_ROWS)])
+    closest, sharpness = math.inf, 4.0
+    while sharpness >= BLUNTEST:
+        head.energy.start_as_inner(sharpness)
+        bias = head.energy(torch.zeros_like(rows[:1]), head.weight)[0]
+        head.bias = nn.Parameter(bias if layer.bias is None else bias + layer.bias)
+        off = _most_off(head, layer, few)
+        if off <= error:
+            off = max([off, *(_most_off(head, layer, part) for part in rest.split(START_ROWS))])
+        if off <= error:
+            head.start_error = off
+            return head
+        closest, sharpness = min(closest, off), sharpness / 2
+    raise ValueError(
+        f"{type(head.energy).__name__} starts {closest:.2g} nats off the layer's logits at best "
+        f"({layer.weight.dtype}); allow error={closest * 1.1:.2g}, or give the layer in float32"
+    )
+
+
+def _most_off(head: Head, layer: nn.Linear, rows: Tensor) -> float:
+    return (head(rows) - layer(rows)).abs().max().item() if len(rows) else 0.0
 
 
 def _logits(energy: Energy, rows: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:

@@ -34,5 +34,9 @@ class Inner(Energy):
     ) -> Float[Tensor, " R"]:
         return native.cross_entropy_inner(query, keys, bias, targets, scale=self.scale)
 
+    def start_as_inner(self, sharpness: float) -> None:
+        if self.scale != 1:
+            raise ValueError(f"scale={self.scale} changes the logits; replace a layer with scale=1")
+
     def rank_bound(self) -> int | None:
         return self.width + 1

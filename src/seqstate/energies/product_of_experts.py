@@ -41,6 +41,12 @@ class ProductOfExperts(Energy, HasBits):
         scalars = (self.log_tau.exp(), self.log_a.exp(), self.b)
         return feature_sum(doubt, self.groups, query, keys, *scalars)
 
+    def start_as_inner(self, sharpness: float) -> None:
+        with torch.no_grad():
+            self.log_a.fill_(math.log(sharpness))
+            self.log_tau.fill_(math.log(2 / sharpness))
+            self.b.zero_()
+
     def soft_bits(
         self, query: Float[Tensor, "T D"], keys: Float[Tensor, "C D"]
     ) -> dict[str, Float[Tensor, "... G"]]:

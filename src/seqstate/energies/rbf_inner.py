@@ -52,5 +52,10 @@ class RBFInner(Energy):
         peaks = feature_sum(term, self.groups, query, keys, *scalars)
         return peaks - self.alpha * (query @ keys.transpose(-1, -2))
 
+    def start_as_inner(self, sharpness: float) -> None:
+        with torch.no_grad():
+            self.log_tau.fill_(math.log(sharpness))  # low peaks
+            self.alpha.fill_(1.0)
+
     def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
         even_lengths_(keys, self.groups)

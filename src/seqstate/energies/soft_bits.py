@@ -87,6 +87,15 @@ class SoftBits(Energy, HasBits):
     def init_keys(self, keys: Float[Tensor, "C S"]) -> None:
         nn.init.normal_(keys, std=WORD_STD)
 
+    def start_as_inner(self, sharpness: float) -> None:
+        if self.form != "residual":
+            raise ValueError(
+                f"form={self.form!r} has no inner product to start as; replace a layer with form='residual'"
+            )
+        with torch.no_grad():  # the bits say nothing until their reading B has learnt
+            self.ask.weight.zero_()
+            self.alpha.fill_(1.0)
+
     def rank_bound(self) -> int | None:
         if self.form == "both":
             return self.bits + 1

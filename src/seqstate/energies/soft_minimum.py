@@ -43,6 +43,12 @@ class SoftMinimum(Energy):
         scalars = (self.log_a.exp(), self.b)
         return feature_max(_miss, self.groups, self.temperature.item(), query, keys, *scalars)
 
+    def start_as_inner(self, sharpness: float) -> None:
+        with torch.no_grad():
+            self.log_a.fill_(math.log(self.groups))
+            self.b.zero_()
+            self.temperature.fill_(1 / sharpness)
+
     def rank_bound(self) -> int | None:
         return self.width + 1 if self.groups == 1 else None
 
