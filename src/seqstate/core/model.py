@@ -7,7 +7,7 @@ N layers, H heads, S slots.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Num
@@ -139,6 +139,36 @@ class HasLengths(ABC):
     @abstractmethod
     def lengths_of(self, x: Float[Tensor, "B T D"]) -> dict[str, Float[Tensor, "N B H T"]]:
         """Euclidean norms of `query` and `key` vectors, per layer and head."""
+
+
+class Aggregates(NamedTuple):
+    """What a layer's queries ask of its keys and values, and what they were given.
+
+    The score of a pair is <query, key>, with any scale inside the query.
+    """
+
+    query: Float[Tensor, "N B H T K"]
+    key: Float[Tensor, "N B H T K"]
+    value: Float[Tensor, "N B H T K"]
+    given: Float[Tensor, "N B H T K"]
+
+
+class HasAggregates(ABC):
+    """Capability: the aggregate of all pairs of queries and keys is approximated through fewer nodes."""
+
+    @abstractmethod
+    def aggregates(self, x: Float[Tensor, "B T D"]) -> Aggregates:
+        """Per layer and head, as `forward` computes them when it reads x from the start."""
+
+
+class HasConvergence(ABC):
+    """Capability: latents are solved by iteration at run time."""
+
+    tolerance: float  # of the residual
+
+    @abstractmethod
+    def convergence(self, x: Float[Tensor, "B T D"]) -> dict[str, Float[Tensor, "N B H T"]]:
+        """`residual` (last step over length of the latent) and `iterations` of each latent."""
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -13,6 +13,16 @@ def short_convolution(
 ) -> Float[Tensor, "B T D"]:
     """y_t = sum_j weight_j x_{t+j}: the last weight meets the newest of C vectors; T = W - C + 1."""
     return _ShortConvolution.apply(x, weight)
+
+
+def newest(
+    seen: Float[Tensor, "B W D"], count: int, lengths: Int[Tensor, " B"] | None
+) -> Float[Tensor, "B C D"]:
+    """The last `count` inputs of each row, padding left out."""
+    if lengths is None:
+        return seen[:, seen.shape[1] - count :]
+    slots = lengths[:, None] + torch.arange(count, device=seen.device)
+    return seen.gather(1, slots[:, :, None].expand(-1, -1, seen.shape[2]))
 
 
 class _ShortConvolution(torch.autograd.Function):

@@ -19,7 +19,7 @@ from seqstate.core.model import HasGates, StateModel, last_real
 from seqstate.core.state import State
 from seqstate.states._mlp import MLP
 from seqstate.states._scan import linear_scan
-from seqstate.states._short_convolution import short_convolution
+from seqstate.states._short_convolution import newest, short_convolution
 
 
 class MinGRU(StateModel, HasGates):
@@ -57,7 +57,7 @@ class MinGRU(StateModel, HasGates):
         for i, layer in enumerate(self.layers):
             seen, h, _ = layer.read(x, state["recent"][:, i], state["hidden"][:, i])
             hidden.append(last_real(h, lengths))
-            recent.append(_newest(seen, self.convolution - 1, lengths))
+            recent.append(newest(seen, self.convolution - 1, lengths))
             x = layer.write(x, h)
         return self.norm(x), {"hidden": torch.stack(hidden, 1), "recent": torch.stack(recent, 1)}
 
@@ -102,13 +102,3 @@ class Layer(nn.Module):
         """What the next layer reads."""
         x = x + F.dropout(h, self.dropout, self.training)
         return x + F.dropout(self.mlp(x), self.dropout, self.training)
-
-
-def _newest(
-    seen: Float[Tensor, "B W D"], count: int, lengths: Int[Tensor, " B"] | None
-) -> Float[Tensor, "B C D"]:
-    """The last `count` inputs of each row, padding left out."""
-    if lengths is None:
-        return seen[:, seen.shape[1] - count :]
-    slots = lengths[:, None] + torch.arange(count, device=seen.device)
-    return seen.gather(1, slots[:, :, None].expand(-1, -1, seen.shape[2]))

@@ -1,0 +1,47 @@
+"""Whether latents solved at run time are solved: last relative step, iterations, and share not converged.
+
+A position counts as not converged if its last step is above the state's tolerance, relative to the length of
+the latent. `worst` in the tags is the largest residual; `by_head` is N x H; `histogram` counts latents by
+iterations from 0 on.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seqstate.core.instrument import StateInstrument
+from seqstate.core.model import HasConvergence
+from seqstate.core.record import Reading
+from seqstate.instruments._mean import mean_reading
+
+
+class Convergence(StateInstrument):
+    """Residuals and iterations, no options."""
+
+    capability = HasConvergence
+
+    def read(self, states: nn.Module, x: Float[Tensor, "B T D"]) -> list[Reading]:
+        assert isinstance(states, HasConvergence)
+        found = states.convergence(x)
+        residual, iterations = found["residual"].double(), found["iterations"].double()
+        open_ = (residual > states.tolerance).double()
+        histogram = torch.bincount(iterations.flatten().long()).tolist()
+        return [
+            mean_reading(
+                "residual",
+                residual.mean((0, 2, 3)),
+                "share of length",
+                worst=float(residual.max()),
+                by_head=residual.mean((1, 3)).tolist(),
+            ),
+            mean_reading(
+                "iterations",
+                iterations.mean((0, 2, 3)),
+                "iteration",
+                by_head=iterations.mean((1, 3)).tolist(),
+                histogram=histogram,
+            ),
+            mean_reading("not_converged", open_.mean((0, 2, 3)), "share of latents"),
+        ]
