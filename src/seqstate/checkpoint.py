@@ -46,7 +46,9 @@ def write(
             for index, leaf in enumerate(leaves(state)):
                 tensors[f"carried.{row}.{index}"] = leaf
     # tied weights appear under two names; safetensors wants each on its own memory
-    stored = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    # and in plain order (a carried state may be a transposed view)
+    plain = torch.contiguous_format
+    stored = {name: part.detach().cpu().clone(memory_format=plain) for name, part in tensors.items()}
     write_atomic(path, save(stored, metadata={"numbers": json.dumps(numbers)}))
 
 

@@ -47,7 +47,7 @@ def killed_after(step):
     return watch
 
 
-@pytest.mark.parametrize("state", ["lstm(width=16)", "rnn(width=16)"])
+@pytest.mark.parametrize("state", ["lstm(width=16, layers=2)", "rnn(width=16)"])
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"carry": False}])
 def test_a_killed_run_resumed_ends_with_the_same_bits(tmp_path, state, options):
     settled = config(state=state, **options)
