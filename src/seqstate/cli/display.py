@@ -139,3 +139,35 @@ def comparing():
                     bars.stop_task(tasks[index])
 
         yield show
+
+
+@contextmanager
+def campaigning():
+    """A callback for campaign.Status: one bar for a stage, or a line a finished trial."""
+    if not sys.stderr.isatty():
+        said: set[tuple[int, int]] = set()
+
+        def say(status) -> None:
+            if status.share == 0 and (status.done, status.wanted) not in said and status.done:
+                said.add((status.done, status.wanted))
+                left = seconds(status.seconds_left)
+                note(f"[{status.done}/{status.wanted}] {status.now} | about {left} left")
+
+        yield say
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console(stderr=True)) as bars:
+        task = bars.add_task("")
+
+        def show(status) -> None:
+            told = f"{status.done}/{status.wanted}, about {seconds(status.seconds_left)} left | "
+            bars.update(
+                task,
+                description=told + status.now[:80],
+                total=status.wanted,
+                completed=status.done + status.share,
+            )
+
+        yield show

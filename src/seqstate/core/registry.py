@@ -23,6 +23,7 @@ KINDS = {  # folder -> what one of its files is called
     "screens": "screen",
     "tasks": "task",
     "instruments": "instrument",
+    "claims": "claim",
 }
 
 

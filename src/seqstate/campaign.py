@@ -1,0 +1,146 @@
+"""Carry out a claim: run the trials it wants that have no record yet, until it wants no more.
+
+A campaign is a folder with one `<key>.json` a trial; `work/<key>/` holds the checkpoints of what is not
+finished. Stop it at any time: the same call goes on, and nothing is run twice.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqstate.core.claim import Claim, Trial, TrialRecord
+from seqstate.errors import Diverged, Interrupted
+from seqstate.run import versions
+
+
+@dataclass
+class Status:
+    """What a watcher sees: trials done and wanted in this stage, seconds left, and the trial under way."""
+
+    done: int
+    wanted: int
+    seconds_left: float
+    now: str = ""
+    share: float = 0.0
+
+
+Watch = Callable[[Status], None]
+
+
+def load_records(folder: Path) -> dict[str, TrialRecord]:
+    """The records in a folder by key, oldest key order. Raises ValueError for a file that is not one."""
+    records = [TrialRecord.load(path) for path in sorted(Path(folder).glob("*.json"))]
+    return {record.key: record for record in records}
+
+
+def missing(
+    claim: Claim, corpora: Sequence[str], effort: str, done: Mapping[str, TrialRecord]
+) -> list[Trial]:
+    """The trials wanted now that have no record, each once."""
+    wanted = {trial.key: trial for trial in claim.runs(corpora, effort, done)}
+    return [trial for key, trial in wanted.items() if key not in done]
+
+
+def carry_out(
+    claim: Claim,
+    corpora: Mapping[str, Any],
+    folder: Path,
+    *,
+    effort: str,
+    jobs: int,
+    command: str,
+    watch: Watch | None = None,
+) -> list[TrialRecord]:
+    """Run what is missing, stage after stage, `jobs` at a time; return the records the claim wants.
+
+    corpora: prepared texts by id. Raises Interrupted on Ctrl-C; the same call goes on from there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        while trials := missing(claim, list(corpora), effort, load_records(folder)):
+            _stage(claim, trials, corpora, folder, jobs, command, watch)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(
+            f"stopped; what is done is kept in {folder}; the same command goes on from there"
+        ) from None
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    done = load_records(folder)
+    wanted = {trial.key for trial in claim.runs(list(corpora), effort, done)}
+    return [record for key, record in done.items() if key in wanted]
+
+
+def _stage(
+    claim: Claim,
+    trials: Sequence[Trial],
+    corpora: Mapping[str, Any],
+    folder: Path,
+    jobs: int,
+    command: str,
+    watch: Watch | None,
+) -> None:
+    workers = min(jobs, len(trials))
+    status = Status(0, len(trials), sum(trial.seconds for trial in trials) / workers)
+
+    def tell(share: float) -> None:
+        status.share = share
+        if watch:
+            watch(status)
+
+    def finished(record: TrialRecord) -> None:
+        record.save(folder)
+        status.done, status.share = status.done + 1, 0.0
+        left = sum(trial.seconds for trial in trials[status.done :])
+        status.seconds_left = left / workers
+        if watch:
+            watch(status)
+
+    place = folder / "work"
+    if workers == 1:
+        for trial in trials:
+            status.now = str(trial)
+            finished(run_trial(claim, trial, corpora, place, command, tell))
+        return
+    for record in _in_processes(claim, trials, corpora, place, command, workers):
+        status.now = str(Trial(record.settings))
+        finished(record)
+
+
+def _in_processes(
+    claim: Claim, trials: Sequence[Trial], corpora: Mapping[str, Any], place: Path, command, jobs
+) -> Iterator[TrialRecord]:
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+    yield from pool(delayed(run_trial)(claim, one, corpora, place, command) for one in trials)
+
+
+def run_trial(
+    claim: Claim,
+    trial: Trial,
+    corpora: Mapping[str, Any],
+    place: Path,
+    command: str,
+    tell: Callable[[float], None] | None = None,
+) -> TrialRecord:
+    """Run one trial in a folder of its own. One that diverges has no readings."""
+    folder, cpu = place / trial.key, time.process_time()
+    try:
+        readings = claim.measure(trial, corpora, folder, tell)
+    except Diverged:
+        readings = []
+    shutil.rmtree(folder, ignore_errors=True)
+    return TrialRecord(
+        settings=trial.settings,
+        readings=readings,
+        cpu_seconds=round(time.process_time() - cpu, 2),
+        versions=versions(),
+        command=command,
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,125 @@
+"""A trial on text: train one `state + energy`, then read the whole held-out text and parts of it.
+
+Not a claim (its name starts with an underscore). The settings of such a trial are those of a RunConfig that
+differ from its defaults, so that the run is the one `seqstate train` would make.
+
+    nats_per_token, perplexity   of the whole held-out text
+    nats_tail                    of the rarest tenth of its tokens, by training count (`<unk>` left out)
+    nats_modes                   after words with several modes: seen 50 times or more, the second commonest
+                                 continuation at least half as common as the first, and each below a half
+    parameters, steps, train_tokens, cpu_seconds (of training alone)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqstate.core.model import count_parameters
+from seqstate.core.record import Reading, RunConfig
+from seqstate.run import start
+from seqstate.text.store import Corpus
+from seqstate.train import fit
+
+TAIL = 0.1  # share of held-out tokens that are called rare
+SEEN, SECOND = 50, 0.5  # of a word with several modes: its count; second continuation over first
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """What of a configuration differs from the defaults, plus its seed."""
+    bare = {one.name: one.default for one in dataclasses.fields(RunConfig)}
+    given = config.to_json()
+    return {n: value for n, value in given.items() if n == "seed" or bare[n] != value}
+
+
+def config_of(settings: dict[str, Any]) -> RunConfig:
+    """The configuration of a trial; settings that a RunConfig does not know (the stage) are left out."""
+    known = {one.name for one in dataclasses.fields(RunConfig)}
+    return RunConfig(**{name: value for name, value in settings.items() if name in known})
+
+
+def read_text(
+    settings: dict[str, Any],
+    corpus: Corpus,
+    folder: Path | None,
+    tell: Callable[[float], None] | None = None,
+) -> list[Reading]:
+    """Train and evaluate. Raises train.Diverged and train.Interrupted (then `folder` has a checkpoint)."""
+    config = config_of(settings)
+    torch.set_num_threads(config.threads)
+    trained = start(config, corpus)
+    outcome = fit(
+        trained.model,
+        corpus.train,
+        corpus.valid,
+        config,
+        folder=folder,
+        resume=folder is not None,
+        boundary=corpus.tokenizer.boundary,
+        watch=None if tell is None else lambda progress: tell(progress.share),
+    )
+    found = trained.evaluate_ids(corpus.valid, corpus.valid_bytes)
+    whole = [one for one in found.readings() if one.name in ("nats_per_token", "perplexity")]
+    words, before = np.asarray(corpus.valid[1:]), np.asarray(corpus.valid[:-1])
+    tail, modes = parts(corpus)
+    return [
+        *whole,
+        part_reading("nats_tail", found.nats[tail[words]]),
+        part_reading("nats_modes", found.nats[modes[before]]),
+        Reading("parameters", count_parameters(trained.model), "1"),
+        Reading("steps", outcome.step, "1"),
+        Reading("train_tokens", outcome.step * config.tokens_per_step, "token"),
+        Reading("cpu_seconds", outcome.cpu_seconds, "s"),
+    ]
+
+
+def part_reading(name: str, nats: NDArray) -> Reading:
+    """Mean nats of some tokens; their standard error takes them as independent."""
+    if not len(nats):
+        return Reading(name, 0.0, "nat/token", 0)
+    stderr = float(nats.std(ddof=1)) / math.sqrt(len(nats)) if len(nats) > 1 else None
+    return Reading(name, float(nats.mean(dtype=np.float64)), "nat/token", len(nats), stderr)
+
+
+@functools.lru_cache(maxsize=8)
+def parts(corpus: Corpus) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which words are rare, and which have several modes after them, as masks over the vocabulary."""
+    size = corpus.tokenizer.vocab_size
+    train, held = np.asarray(corpus.train), np.asarray(corpus.valid[1:])
+    return rare(train, held, size, corpus.tokenizer.unknown), several_modes(train, size)
+
+
+def rare(train: NDArray, held: NDArray, size: int, unknown: int | None) -> NDArray[np.bool_]:
+    """The words least seen in training, as many as make up at most TAIL of the held-out tokens."""
+    seen = np.bincount(train, minlength=size)
+    asked = np.bincount(held, minlength=size)
+    if unknown is not None:
+        asked[unknown], seen[unknown] = 0, seen.max() + 1
+    by_count = np.bincount(seen, weights=asked)  # held-out tokens whose word was seen so often
+    limit = int(np.searchsorted(np.cumsum(by_count), TAIL * len(held), side="right"))
+    return seen < limit
+
+
+def several_modes(train: NDArray, size: int) -> NDArray[np.bool_]:
+    """Words whose continuations in training have two commonest ones near each other and none above a half."""
+    pairs, counts = np.unique(
+        train[:-1].astype(np.int64) * size + train[1:].astype(np.int64), return_counts=True
+    )
+    word, order = pairs // size, np.lexsort((-counts, pairs // size))
+    word, counts = word[order], counts[order]
+    first = np.flatnonzero(np.diff(word, prepend=-1))
+    first = first[np.diff(first, append=len(word)) > 1]  # words with two continuations or more
+    total = np.bincount(word, weights=counts, minlength=size)[word[first]]
+    top, second = counts[first], counts[first + 1]
+    chosen = (total >= SEEN) & (second >= SECOND * top) & (top <= total / 2)
+    mask = np.zeros(size, bool)
+    mask[word[first[chosen]]] = True
+    return mask

@@ -1,0 +1,181 @@
+"""Each claim says what would show it before anything is run; the verdict is read off small records.
+
+  seqstate claim                                            all claims
+  seqstate claim large_vocabularies --out spam              run it (or go on), then the verdict
+  seqstate claim high_rank_targets book.txt --out ranks     on your text; several texts: one argument each
+  seqstate claim high_rank_targets --out ranks --report-only    the verdict on the records there are
+
+Stop it at any time: the same command goes on, and nothing is run twice. `--effort small` tries the machinery
+in a minute or so; its records rarely decide.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seqstate.cli import options as shared
+
+USAGE = "[NAME] [TEXT ...]"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "name", nargs="?", default="", metavar="NAME", help="a claim; none: list all"
+    )
+    parser.add_argument(
+        "text", nargs="*", default=[], metavar="TEXT", help="a corpus each: a file, folder or glob"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of the records; default claim-NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; 0: one per processor core")
+    parser.add_argument(
+        "--effort", default="full", choices=["small", "full"], help="how much to run"
+    )
+    parser.add_argument("--report-only", action="store_true", help="run nothing")
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    group = parser.add_argument_group("text")
+    group.add_argument(
+        "--tokenizer", help="byte, char, word or bpe; default: what the claim asks for"
+    )
+    group.add_argument("--vocab-size", type=int, help="number of tokens, for word and bpe")
+    group.add_argument("--field", help="field that holds the text, for .jsonl and .parquet")
+    group.add_argument("--encoding", default="utf-8", help="of text files")
+    group.add_argument("--errors", default="strict", help="bytes that are no text")
+
+
+def run(options) -> int:
+    import json
+
+    from seqstate.cli import display
+
+    if not options.name:
+        _list(options.json)
+        return 0
+    claim = _claim(options.name)
+    folder = Path(options.out or f"claim-{options.name}")
+    if options.jobs < 0:
+        raise ValueError(f"--jobs {options.jobs} is below 0; 0 means one per processor core")
+    display.note(f"claim: {claim.statement}\ncriterion: {claim.criterion}")
+    records = _recorded(folder) if options.report_only else _carried_out(claim, folder, options)
+    verdict = claim.verdict(records)
+    if options.json:
+        data = {"claim": options.name, "statement": claim.statement, "criterion": claim.criterion}
+        data |= {"holds": verdict.holds, "reason": verdict.reason, "table": verdict.table}
+        print(json.dumps({**data, "records": len(records)}, indent=1))
+        return 0
+    if verdict.table:
+        display.console().print(table(verdict.table))
+    print(f"{options.name} {verdict.word}: {verdict.reason}")
+    return 0
+
+
+def _claim(name: str):
+    from seqstate.core import registry
+
+    return registry.build("claims", name)
+
+
+def _list(as_json: bool) -> None:
+    import json
+
+    from seqstate.core import registry
+
+    claims = {name: registry.find("claims", name) for name in registry.names("claims")}
+    if as_json:
+        told = {
+            name: {"statement": part.statement, "criterion": part.criterion, "texts": part.texts}
+            for name, part in claims.items()
+        }
+        print(json.dumps(told, indent=1))
+        return
+    for name, part in claims.items():
+        wants = f"   ({part.texts} text{'s' * (part.texts > 1)} or more)" if part.texts else ""
+        print(f"{name}{wants}\n  claim: {part.statement}\n  criterion: {part.criterion}\n")
+
+
+def _recorded(folder: Path):
+    from seqstate.campaign import load_records
+
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder} is no folder of records; run the claim first, or name it by --out"
+        )
+    return list(load_records(folder).values())
+
+
+def _carried_out(claim, folder: Path, options):
+    import os
+    import shlex
+    import sys
+
+    from seqstate import campaign
+    from seqstate.cli import display
+
+    corpora = _corpora(claim, options)
+    wanted = campaign.missing(claim, list(corpora), options.effort, campaign.load_records(folder))
+    jobs = options.jobs or os.cpu_count() or 1
+    about = display.seconds(sum(trial.seconds for trial in wanted) / jobs)
+    display.note(
+        f"{len(wanted)} trials to run in this stage, about {about}; records go to {folder}"
+    )
+    with display.campaigning() as watch:
+        return campaign.carry_out(
+            claim,
+            corpora,
+            folder,
+            effort=options.effort,
+            jobs=jobs,
+            command=shlex.join(["seqstate", *sys.argv[1:]]),
+            watch=watch,
+        )
+
+
+def _corpora(claim, options) -> dict:
+    from seqstate.cli import display
+    from seqstate.text.store import prepare
+
+    if len(options.text) < claim.texts:
+        raise ValueError(
+            f"this claim wants {claim.texts} text(s) or more, found {len(options.text)}; "
+            "name one file, folder or glob for each"
+        )
+    if claim.texts == 0 and options.text:
+        raise ValueError(f"this claim makes its own data, but {options.text[0]!r} was given")
+    corpora = {}
+    for text in options.text:
+        with display.preparing() as preparing:
+            corpus = prepare(
+                [text],
+                tokenizer=options.tokenizer or claim.tokenizer,
+                vocab_size=options.vocab_size,
+                progress=preparing,
+                **shared.reading(options),
+            )
+        shared.tell_corpus(corpus, display.note)
+        corpora[corpus.id] = corpus
+    return corpora
+
+
+def table(rows):
+    """Rows of plain values as a table for the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = Table(box=box.SIMPLE)
+    for name in names:
+        numeric = any(isinstance(row.get(name), int | float) for row in rows)
+        shown.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        shown.add_row(*(cell(row.get(name), name) for name in names))
+    return shown
+
+
+def cell(value, name: str = "") -> str:
+    """One figure: shares of a comparison as signed per cent, p-values with two digits, nothing for None."""
+    if value is None:
+        return ""
+    if name.startswith("against"):
+        return f"{value:+.1%}"
+    if isinstance(value, float):
+        return f"{value:.2g}" if name.startswith("p") and value < 1 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
