@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -15,7 +16,22 @@ from seqstate.core.spec import Spec, parse
 from seqstate.core.state import State
 
 
-class NeuralLM(LanguageModel, HasHead, HasStates):
+class HasEmbedding(ABC):
+    """Capability: tokens become vectors by a table, and vectors may be read in their place."""
+
+    embedding: nn.Embedding
+
+    @abstractmethod
+    def hidden_of(
+        self,
+        embedded: Float[Tensor, "B T D"],
+        state: State | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B T D2"], State]:
+        """The vector the head sees after each of these rows of `embedding`, and the state."""
+
+
+class NeuralLM(LanguageModel, HasHead, HasStates, HasEmbedding):
     """Embedding, a state model, and a head that scores words against the hidden vector.
 
     state, energy: parts already built. head width != state width puts a linear map between them.
@@ -58,7 +74,10 @@ class NeuralLM(LanguageModel, HasHead, HasStates):
 
     def inputs(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """The vectors the state model reads."""
-        return self.dropout(self.embedding(tokens) * self.scale)
+        return self._scaled(self.embedding(tokens))
+
+    def _scaled(self, embedded: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        return self.dropout(embedded * self.scale)
 
     def hidden(
         self,
@@ -67,7 +86,15 @@ class NeuralLM(LanguageModel, HasHead, HasStates):
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], State]:
         """The vector the head sees after each token, and the state."""
-        hidden, state = self.states(self.inputs(tokens), state, lengths)
+        return self.hidden_of(self.embedding(tokens), state, lengths)
+
+    def hidden_of(
+        self,
+        embedded: Float[Tensor, "B T D"],
+        state: State | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B T D2"], State]:
+        hidden, state = self.states(self._scaled(embedded), state, lengths)
         return self.project(self.dropout(hidden)), state
 
     def forward(
