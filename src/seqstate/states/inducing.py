@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from seqstate.states._mixer import Mixer, Shape, Tokens, at_least_one
 from seqstate.states._mixer_stack import MixerStack
-from seqstate.states._slot_memory import SlotMemory, Weights, cut, join
+from seqstate.states._slot_memory import Weights, cut
+from seqstate.states._slot_mix import slot_mix
 
 SHARPEST = (
     30.0  # most nats between two tokens of opposite keys and none: exp stays in range of float32
@@ -40,7 +41,7 @@ class Inducing(MixerStack):
         width: int = 128,
         layers: int = 2,
         heads: int = 4,
-        slots: int = 32,
+        slots: int = 16,
         convolution: int = 4,
         dropout: float = 0.0,
     ) -> None:
@@ -64,15 +65,14 @@ class PooledSlots(Mixer):
         return {"held": held, "mass": held[..., 0].clone()}
 
     def forward(self, tokens: Tokens, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        mass = state["mass"]
         write = cut(self._weigh(tokens))
-        sums = write.flatten(2, 3).cumsum(2).unflatten(2, write.shape[2:4]) + mass[:, :, None, None]
-        carried = torch.cat([mass.unsqueeze(2), sums[:, :, :-1, -1]], 2)
-        weights = Weights(1 / sums, write, carried)
-        memory = SlotMemory(cut(tokens.key), cut(tokens.value), weights, state["held"])
-        share = memory.scores(cut(tokens.query)).softmax(-1)
-        mixed = join(memory.values(share), tokens.key.shape[1])
-        return mixed, {"held": memory.after, "mass": sums[:, :, -1, -1]}
+        # P B H L S: sums over a piece, on top of the sums over those before it
+        sums = write.cumsum(3)
+        carried = torch.cat([state["mass"].unsqueeze(0), sums[:, :, :, -1]]).cumsum(0)
+        sums = sums + carried[:-1].unsqueeze(3)
+        weights = Weights(sums.reciprocal(), write, carried[:-1])
+        mixed, held = slot_mix(tokens, weights, state["held"])
+        return mixed, {"held": held, "mass": carried[-1]}
 
     def _weigh(self, tokens: Tokens) -> Tensor:
         """exp(sharpness * cosine) of every token for every slot, [B, T, H, S]; 0 on padding."""
