@@ -3,8 +3,8 @@
   python examples/replace_lm_head.py gpt2-folder book.txt --energy "multi_hamming(groups=32)" --out tuned
   python examples/replace_lm_head.py tuned book.txt --steps 0         evaluate what was saved
 
-MODEL is a folder written by `save_pretrained`, or one this script wrote. A tied weight (GPT-2) stays tied: the
-word table and the input embedding go on learning as one.
+MODEL is a folder written by `save_pretrained`, or one this script wrote. A tied weight (GPT-2) stays tied:
+the word table and the input embedding go on learning as one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEAD = "seqstate.json"  # which energy the head has
 
 
 def replace(model, energy: str, **started) -> EnergyHead:
-    """Put an energy over the words of the model's own output layer; `started`: as `Energy.replacing` takes it."""
+    """Put an energy over the words of the model's output layer; `started`: as for `Energy.replacing`."""
     spec = parse(energy)
     kind = registry.find("energies", spec.name)
     head = kind.replacing(model.get_output_embeddings(), **spec.options, **started)

@@ -22,8 +22,10 @@ from torch import Tensor
 from seqstate import checkpoint
 from seqstate.core.model import Counted, LanguageModel, device_of
 from seqstate.core.record import RunConfig
+from seqstate.core.schedule import Scheduled
 from seqstate.core.state import State, detach
 from seqstate.errors import Diverged, Interrupted
+from seqstate.instruments.bits import bits_of
 from seqstate.optimise import adamw, learning_rate
 from seqstate.text.batches import Lanes, Reader, Windows
 
@@ -135,6 +137,7 @@ class _Loop:
         self.reader: Reader = reader(train, rows=rows, context=config.context, seed=config.seed)
         self.optimiser = adamw(model, config)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.scheduled = [part for part in model.modules() if isinstance(part, Scheduled)]
         self.device = device_of(model)
         self.carried: list[State | None] = [None] * config.accumulate
         self.outcome = Outcome()
@@ -179,6 +182,8 @@ class _Loop:
         rate = learning_rate(config, self.share)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        for part in self.scheduled:
+            part.schedule(min(1.0, self.share))
         loss = self._backward(outcome.step)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.clip or math.inf)
         if not math.isfinite(norm.item()):
@@ -243,6 +248,7 @@ class _Loop:
             "train_nats": self._train_nats(),
             "valid_nats": nats,
             "learning_rate": rate,
+            **{reading.name: reading.value for reading in bits_of(self.model, self.valid)},
         }
         outcome.curve.append(point)
         metrics(point)

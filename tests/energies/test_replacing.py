@@ -1,4 +1,4 @@
-"""An energy in place of a trained nn.Linear: it starts with the same logits, learns, and comes back exactly."""
+"""An energy in place of a trained nn.Linear: same logits at first, learns, comes back exactly."""
 
 from __future__ import annotations
 

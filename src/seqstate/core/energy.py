@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -71,7 +71,7 @@ class Energy(nn.Module, ABC):
         return EnergyHead(self, vocab_size, bias=bias)
 
     def start_as_inner(self, sharpness: float) -> None:
-        """Set the scalars so that E(0, w) - E(h, w) is <h, w>, but for an error that `sharpness` to 0 removes.
+        """Set the scalars so that E(0, w) - E(h, w) is <h, w>, up to an error that goes with `sharpness`.
 
         Raises ValueError if no scalars do.
         """
@@ -103,7 +103,7 @@ class Energy(nn.Module, ABC):
         energy = cls(width=layer.in_features, **options)
         energy.to(layer.weight.device, torch.promote_types(layer.weight.dtype, torch.float32))
         head = energy.over(layer.out_features)
-        head.weight = layer.weight
+        head.weight = cast(nn.Parameter, layer.weight)
         return _started(head, layer, hidden, error)
 
 

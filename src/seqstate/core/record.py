@@ -92,7 +92,7 @@ class Run:
     """The record of one finished run.
 
     curve: one dict a validation: step, tokens, cpu_seconds, wall_seconds, train_nats, valid_nats,
-        learning_rate (a counted model has one point).
+        learning_rate (a counted model has one point), and how far the head's soft bits act as bits.
     surprise: {"text": [token text, ...], "nats": [float, ...], "seen_from": int} of a held-out passage.
     corpus: id, name, tokenizer, vocab_size, train_tokens, valid_tokens, train_bytes, valid_bytes,
         starvation (share of held-out n-grams never seen in training, by n: {"1": 0.0, ...}).

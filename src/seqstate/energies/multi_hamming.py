@@ -95,7 +95,7 @@ class MultiHamming(Energy, HasBits):
         return super().nll(query, keys, bias, targets)
 
     def start_as_inner(self, sharpness: float) -> None:
-        # off by less than sharpness^2 |<h_g, w_g>|^3 / 12 a feature (the sigmoid's next term), before rounding
+        # off by less than sharpness^2 |<h_g, w_g>|^3 / 12 a feature, the sigmoid's next term
         with torch.no_grad():
             self.log_a.fill_(math.log(sharpness))
             self.log_tau.fill_(math.log(4 / sharpness))

@@ -5,10 +5,11 @@ A new section is a function here, its place in SECTIONS, and a macro of its name
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from seqstate.report import audit as audits
 from seqstate.report import figures, numerals
 from seqstate.report.asked import equal_terms, facts
 from seqstate.report.captions import curve_caption, memory_caption, size_caption, starvation_caption
@@ -120,7 +121,7 @@ def curves(ladder: Ladder, models: Models) -> Section | None:
         alt = f"Line plot of validation {figures.unit_of(ladder)} against {unit}, one line a model and seed."
         caption = curve_caption(ladder, axis)
         made.append(Figure(f"curve-{axis}", title, caption, alt, data, layout, logs=True))
-    return _drawn("curves", "How they learn", made, ladder, models)
+    return _drawn("curves", "How they learn", made, ladder.rows, models) if made else None
 
 
 def memory(ladder: Ladder, models: Models) -> Section | None:
@@ -140,16 +141,14 @@ def memory(ladder: Ladder, models: Models) -> Section | None:
         made.append(
             Figure(f"against-{reading}", title, caption(ladder), alt, data, layout, labels=True)
         )
-    return _drawn("memory", "What memory and size buy", made, ladder, models)
+    return _drawn("memory", "What memory and size buy", made, ladder.rows, models) if made else None
 
 
 def _drawn(
-    name: str, title: str, made: list[Figure], ladder: Ladder, models: Models
-) -> Section | None:
-    legend = [
-        {"name": row.short, "label": row.label, "model": models[row.label]} for row in ladder.rows
-    ]
-    return Section(name, title, {"legend": legend}, tuple(made)) if made else None
+    name: str, title: str, made: list[Figure], rows: Sequence[Row], models: Models
+) -> Section:
+    legend = [{"name": row.short, "label": row.label, "model": models[row.label]} for row in rows]
+    return Section(name, title, {"legend": legend}, tuple(made))
 
 
 def surprise(ladder: Ladder, models: Models) -> Section | None:
@@ -205,12 +204,28 @@ def starvation(ladder: Ladder, models: Models) -> Section | None:
     return Section("starvation", "How counting starves", {}, made)
 
 
-def instruments(ladder: Ladder, models: Models) -> Section | None:
-    """Every reading this page knows nothing about: rows by name and tags, a column a model."""
-    rows = [row for row in ladder.rows if row.instruments]
+def audit(ladder: Ladder, models: Models) -> Section | None:
+    rows = audits.audited(ladder)
     if not rows:
         return None
-    keys = sorted({(stat.name, stat.tags, stat.unit) for row in rows for stat in row.instruments})
+    title = "What the output layers can say" if len(rows) > 1 else "What the output layer can say"
+    made = _drawn("audit", title, [audits.figure(rows, models)], rows, models)
+    made.content.update(facts=audits.FACTS, lines=audits.lines(rows, models))
+    return made
+
+
+def instruments(ladder: Ladder, models: Models) -> Section | None:
+    """Every reading this page knows nothing about: rows by name and tags, a column a model."""
+    shown = audits.NAMES if audits.audited(ladder) else frozenset()
+    known = {(s.name, s.tags, s.unit) for row in ladder.rows for s in row.instruments}
+    keys = sorted(key for key in known if key[0] not in shown)
+    rows = [
+        row
+        for row in ladder.rows
+        if {(s.name, s.tags, s.unit) for s in row.instruments} & set(keys)
+    ]
+    if not rows:
+        return None
     lines = []
     for name, tags, unit in keys:
         found = [
@@ -269,6 +284,7 @@ SECTIONS: tuple[Callable[[Ladder, Models], Section | None], ...] = (
     surprise,
     samples,
     starvation,
+    audit,
     instruments,
     reproduce,
 )

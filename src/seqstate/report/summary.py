@@ -5,6 +5,7 @@ runs -> ladders(runs): one Ladder a corpus -> its rows, best first: runs that di
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
@@ -194,10 +195,20 @@ def _row(runs: list[Run], label: str, short: str) -> Row:
                 seen.add(reading.name)
                 standard.setdefault(reading.name, []).append(reading)
             else:
+                reading = dataclasses.replace(reading, tags=_told_apart(reading.tags))
                 tags = json.dumps(reading.tags, sort_keys=True, default=str)
                 other.setdefault((reading.name, tags, reading.unit), []).append(reading)
     stats = {name: _stat(readings) for name, readings in standard.items()}
     return Row(tuple(runs), label, short, stats, tuple(_stat(found) for found in other.values()))
+
+
+def _told_apart(tags: dict[str, Any]) -> dict[str, Any]:
+    """The tags that make two readings of one name different: no lists, and nothing a seed may change."""
+    return {
+        name: value
+        for name, value in tags.items()
+        if isinstance(value, str | int | float) and name not in ("note", "found")
+    }
 
 
 def _stat(readings: list[Reading]) -> Stat:
