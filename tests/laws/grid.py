@@ -35,6 +35,8 @@ STATE_OPTIONS = [
     'attention(layers=2, energy="multi_hamming(groups=2)", positions="none")',
     "inducing(layers=1, slots=3, heads=2, convolution=1)",
     "gated_slots(layers=1, slots=3, heads=2, convolution=1)",
+    "relay(layers=2, chunk=3)",
+    "relay(layers=1, chunk=1, heads=2, convolution=1)",
     "pcfg(max_length=3)",
     "pcfg(ends=(5, 7), max_length=4)",
     "table_pcfg(nonterminals=3, preterminals=4, ends=(5,))",

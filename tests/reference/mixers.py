@@ -72,3 +72,31 @@ def forgetful(slots, head: int, key: Tensor, value: Tensor, inputs: Tensor):
         keys = (1 - write) * keys + write * key[t]
         values = (1 - write) * values + write * value[t]
         yield keys, values
+
+
+def relay(mixer, head: int, query: Tensor, key: Tensor, value: Tensor, _inputs) -> Tensor:
+    """One token after another; the relay is refreshed whenever a chunk is full."""
+    size = key.shape[-1]
+    first = mixer.first[:, head]
+    mass = 1.0
+    pooled = _pool(mixer, head, first[0], mass, first[1:])
+    out = []
+    for t in range(len(query)):
+        begin = t - t % mixer.chunk
+        if t and t == begin:
+            chunk = torch.cat([key[t - mixer.chunk : t], value[t - mixer.chunk : t]], -1)
+            pooled = _pool(mixer, head, pooled, mass + begin - mixer.chunk + 1, chunk)
+        own = query[t] @ pooled[:size] + math.log(mass + begin + 1) + mixer.weight[head]
+        seen = [query[t] @ key[s] for s in range(begin, t + 1)]
+        share = torch.stack([own, *seen]).softmax(-1)
+        out.append(share[0] * pooled[size:] + share[1:] @ value[begin : t + 1])
+    return torch.stack(out)
+
+
+def _pool(mixer, head: int, relay: Tensor, mass: float, nodes: Tensor) -> Tensor:
+    size = len(relay) // 2
+    aim = mixer.query[head] + relay[:size] @ mixer.turn[head]
+    aim = aim / aim.norm() * mixer.log_sharpness[head].exp() / math.sqrt(size)
+    own = aim @ relay[:size] + math.log(mass)
+    share = torch.stack([own, *(aim @ node[:size] for node in nodes)]).softmax(-1)
+    return share[0] * relay + share[1:] @ nodes

@@ -1,0 +1,126 @@
+"""Relay: the parallel form, the recurrence and the definition are one function."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from laws.grid import build_state
+from reference.mixers import hidden_by_loops, relay
+from torch.nn import functional as F
+
+from seqstate.core import registry
+from seqstate.core.state import state_bytes
+from seqstate.states import Relay
+
+SPECS = ["relay(chunk=5)", "relay(layers=1, heads=2, chunk=1, convolution=1)"]
+
+
+def read_in_parts(model, x, cuts):
+    state, parts = None, []
+    for part in x.split(cuts, 1):
+        out, state = model(part, state)
+        parts.append(out)
+    return torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("time", [1, 7, 70])
+def test_hidden_vectors_are_the_definition(spec, time):
+    model, x = build_state(spec).double(), torch.randn(2, time, 16, dtype=torch.float64)
+    wanted = hidden_by_loops(model, x, relay)
+    torch.testing.assert_close(model(x)[0], wanted, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_gradients_are_those_of_the_definition(spec):
+    model = build_state(spec).double()
+    x = torch.randn(1, 37, 16, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn(1, 37, 16, dtype=torch.float64)
+    wanted = [x, *model.parameters()]
+    fast = torch.autograd.grad((model(x)[0] * direction).sum(), wanted)
+    slow = torch.autograd.grad((hidden_by_loops(model, x, relay) * direction).sum(), wanted)
+    for one, other in zip(fast, slow, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
+
+
+def test_the_recurrence_is_the_parallel_form():
+    model, x = build_state("relay").double(), torch.randn(2, 100, 16, dtype=torch.float64)
+    with torch.no_grad():
+        whole = model(x)[0]
+        torch.testing.assert_close(read_in_parts(model, x, 1), whole, atol=1e-10, rtol=1e-10)
+
+
+@given(cuts=st.lists(st.integers(1, 40), min_size=1, max_size=5))
+def test_any_cuts_give_the_whole(cuts):
+    torch.manual_seed(1)
+    model = build_state("relay(layers=1, chunk=9)").double()
+    x = torch.randn(2, sum(cuts), 16, dtype=torch.float64)
+    with torch.no_grad():
+        parts, whole = read_in_parts(model, x, cuts), model(x)[0]
+    torch.testing.assert_close(parts, whole, atol=1e-10, rtol=1e-10)
+
+
+def test_nothing_later_leaks_not_even_through_rounding():
+    model, x = build_state("relay"), torch.randn(2, 70, 16)
+    later = x.clone()
+    later[:, 40:] = 100 * torch.randn(2, 30, 16)
+    with torch.no_grad():
+        assert torch.equal(model(x)[0][:, :40], model(later)[0][:, :40])
+
+
+def test_without_the_relay_one_chunk_is_exact_attention():
+    model, x = build_state("relay(layers=1, chunk=50)").double(), torch.randn(2, 50, 16).double()
+    with torch.no_grad():
+        model.layers[0].mixer.weight.fill_(-1e9)
+        found = model.aggregates(x)
+    exact = F.scaled_dot_product_attention(*found[:3], is_causal=True, scale=1.0)
+    torch.testing.assert_close(found.given, exact, atol=1e-10, rtol=1e-10)
+
+
+def test_an_unsharpened_relay_is_the_mean_of_all_before_the_chunk():
+    model, x = build_state("relay(layers=1, chunk=4)").double(), torch.randn(2, 23, 16).double()
+    mixer = model.layers[0].mixer
+    with torch.no_grad():
+        mixer.log_sharpness.fill_(-100)
+        (_, tokens, _), state = next(model.walk(x)), model(x)[1]["mixed"][0]
+    nodes = torch.cat([tokens.key, tokens.value], -1)[:, :20]
+    wanted = (nodes.sum(1) + mixer.first.sum(0)) / 22
+    torch.testing.assert_close(state["relay"], wanted, atol=1e-10, rtol=1e-10)
+
+
+@given(
+    first=st.lists(st.integers(1, 13), min_size=3, max_size=3),
+    second=st.lists(st.integers(1, 13), min_size=3, max_size=3),
+)
+def test_rows_of_any_lengths_are_read_as_if_alone_again_and_again(first, second):
+    torch.manual_seed(2)
+    model = build_state("relay(layers=2, chunk=4)").double()
+    x, y = torch.randn(2, 3, 13, 16, dtype=torch.float64)
+    probe = torch.randn(3, 6, 16, dtype=torch.float64)
+    with torch.no_grad():
+        _, state = model(x, lengths=torch.tensor(first))
+        _, state = model(y, state, torch.tensor(second))
+        together, _ = model(probe, state)
+        for row, (m, n) in enumerate(zip(first, second, strict=True)):
+            alone = torch.cat([x[row, :m], y[row, :n], probe[row]])[None]
+            torch.testing.assert_close(
+                together[row], model(alone)[0][0, -6:], atol=1e-10, rtol=1e-10
+            )
+
+
+def test_the_state_has_a_fixed_size():
+    model = Relay(width=16, layers=3, chunk=5)
+    sizes = {state_bytes(model(torch.randn(2, time, 16))[1]) for time in (1, 2, 50)}
+    assert sizes == {3 * (4 * (5 * 2 * 16 + 2 * 16 + 3 * 16) + 8)}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"heads": 3}, "heads=1"), ({"chunk": 0}, "at least 1"), ({"convolution": 0}, "at least 1")],
+)
+def test_bad_options_are_refused_in_one_line(options, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        registry.build("states", "relay", width=16, **options)
+    assert "\n" not in str(caught.value)
