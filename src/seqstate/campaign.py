@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seqstate.core.claim import Claim, Trial, TrialRecord
 from seqstate.errors import Diverged, Interrupted
+from seqstate.pool import side_by_side
 from seqstate.run import versions
 
 
@@ -107,18 +108,13 @@ def _stage(
             status.now = str(trial)
             finished(run_trial(claim, trial, corpora, place, command, tell))
         return
-    for record in _in_processes(claim, trials, corpora, place, command, workers):
+
+    def done(record: TrialRecord) -> None:
         status.now = str(Trial(record.settings))
         finished(record)
 
-
-def _in_processes(
-    claim: Claim, trials: Sequence[Trial], corpora: Mapping[str, Any], place: Path, command, jobs
-) -> Iterator[TrialRecord]:
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    yield from pool(delayed(run_trial)(claim, one, corpora, place, command) for one in trials)
+    tasks = [(claim, trial, corpora, place, command) for trial in trials]
+    side_by_side(run_trial, tasks, jobs=workers, done=done)
 
 
 def run_trial(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 import json
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from seqstate.core.spec import parse, parse_pair
 from seqstate.errors import Diverged, Interrupted
 from seqstate.match import has_width, is_counted, match_width, parameters_of
 from seqstate.model import build_model, energy_for
+from seqstate.pool import side_by_side
 from seqstate.run import execute, start
 from seqstate.text.store import Corpus, starvation
 from seqstate.train import Progress, fit
@@ -266,7 +266,14 @@ def run_all(
                 if watch:
                     watch(status)
         else:
-            _in_processes(tasks, missing, status, folders, min(jobs, len(missing)), watch)
+
+            def follow(_: None = None) -> None:
+                for index in missing:
+                    _follow(status[index], folders[index], configs[index].steps or 1)
+                if watch:
+                    watch(status)
+
+            side_by_side(_execute, tasks, jobs=min(jobs, len(missing)), done=follow, tick=follow)
     except (KeyboardInterrupt, Interrupted):
         kept = f"what is done is kept in {folder}; the same command goes on from there"
         raise Interrupted(f"stopped; {kept}") from None
@@ -291,33 +298,6 @@ def _into(status: list[Status], index: int, watch) -> Callable[[Progress], None]
             watch(status)
 
     return update
-
-
-def _in_processes(tasks, indices, status, folders, jobs, watch) -> None:
-    """joblib's processes; the parent follows their progress by the metrics they write."""
-    from joblib import Parallel, delayed
-
-    failure: list[BaseException] = []
-    total = {index: task[0].steps or 1 for index, task in zip(indices, tasks, strict=True)}
-
-    def work() -> None:
-        try:
-            pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            for _ in pool(delayed(_execute)(*task) for task in tasks):
-                pass
-        except BaseException as error:
-            failure.append(error)
-
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    while worker.is_alive():
-        worker.join(0.5)
-        for index in indices:
-            _follow(status[index], folders[index], total[index])
-        if watch:
-            watch(status)
-    if failure:
-        raise failure[0]
 
 
 def _follow(status: Status, folder: Path, steps: int) -> None:
