@@ -15,14 +15,20 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from seqstate.hub import hook
+
 __version__ = "0.1.0"
+
+hook.install()  # transformers' Auto classes learn of our models when they are imported
 
 _HOMES = {  # public name -> module that defines it
     "fit": "seqstate.api",
     "load": "seqstate.api",
+    "fuse": "seqstate.fusing",
     "Trained": "seqstate.trained",
     "build_model": "seqstate.model",
     "audit": "seqstate.bottleneck",
+    "from_hf": "seqstate.hub.borrowed",
 }
 __all__ = ["__version__", *_HOMES]
 

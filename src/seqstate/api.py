@@ -10,6 +10,7 @@ from typing import Any
 from seqstate.core.record import RunConfig
 from seqstate.model import energy_for
 from seqstate.run import start
+from seqstate.text.overlap import sketch
 from seqstate.text.store import prepare
 from seqstate.train import Progress
 from seqstate.train import fit as train
@@ -45,6 +46,7 @@ def fit(
         trained = start(config, corpus)
         boundary = corpus.tokenizer.boundary
         train(trained.model, corpus.train, corpus.valid, config, boundary=boundary, watch=watch)
+    trained.sketch = sketch(corpus.train)
     return trained
 
 

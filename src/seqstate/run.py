@@ -22,7 +22,9 @@ from seqstate.core.record import Reading, Run, RunConfig
 from seqstate.core.state import state_bytes
 from seqstate.evaluate import Evaluation
 from seqstate.generate import generate
+from seqstate.instruments.bits import bits_of
 from seqstate.model import NeuralLM
+from seqstate.text.overlap import sketch
 from seqstate.train import Outcome, Progress, fit
 from seqstate.trained import ModelConfig, Trained
 
@@ -63,12 +65,17 @@ def execute(
         watch=watch,
         checkpoint_seconds=checkpoint_seconds,
     )
+    trained.sketch = sketch(corpus.train)
     trained.save(folder)
     result = trained.evaluate_ids(corpus.valid, corpus.valid_bytes)
     sample, rate = _sample(trained)
     run = Run(
         config=config,
-        readings=[*result.readings(), *_costs(trained.model, config, corpus, outcome, rate)],
+        readings=[
+            *result.readings(),
+            *_costs(trained.model, config, corpus, outcome, rate),
+            *bits_of(trained.model, corpus.valid),
+        ],
         curve=outcome.curve,
         sample=sample,
         surprise=_surprise(trained, corpus, result),

@@ -3,24 +3,28 @@
 config.json         the two specs and how the model reads
 model.safetensors   the weights (no pickle)
 tokenizer.json      in the `tokenizers` library's own format
+sketch.txt          which text the weights were learnt from (text.overlap)
+members/0, ...      of a fusion: such folders again; model.safetensors then holds the mixing weights
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqstate import __version__
 from seqstate.core.model import LanguageModel
 from seqstate.core.record import RunConfig, write_atomic, write_json
 from seqstate.evaluate import Evaluation, evaluate
+from seqstate.fusion import Fusion, FusionConfig
 from seqstate.generate import Sampling, generate
 from seqstate.model import build_model
 from seqstate.text.tokenizer import Tokenizer
@@ -59,11 +63,16 @@ class ModelConfig:
 
 @dataclass
 class Trained:
-    """A language model with its tokeniser: text in, text out."""
+    """A language model with its tokeniser: text in, text out.
+
+    members: of a fusion. sketch: of the training text, "" if unknown (see text.overlap).
+    """
 
     model: LanguageModel
     tokenizer: Tokenizer
-    config: ModelConfig
+    config: ModelConfig | FusionConfig
+    members: tuple[Trained, ...] = ()
+    sketch: str = ""
 
     def stream(
         self,
@@ -138,22 +147,32 @@ class Trained:
         return [self.tokenizer.boundary, *self.tokenizer.encode(text).tolist()]
 
     def save(self, folder: str | Path) -> Path:
-        """Write the three files; each is whole or absent after a crash, config.json comes last."""
+        """Write the files; each is whole or absent after a crash, config.json comes last."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for number, member in enumerate(self.members):
+            member.save(folder / "members" / str(number))
         self.tokenizer.save(folder / "tokenizer.json")
-        write_weights(folder, dict(self.model.state_dict()))
+        if self.sketch:
+            write_atomic(folder / "sketch.txt", self.sketch.encode())
+        write_weights(folder, dict(_own(self.model).state_dict()))
         write_json(folder / "config.json", written(self.config))
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Trained:
         """Read a folder written by `save`. Raises ValueError in one line if it is not one."""
-        model, config = read_model(Path(folder))
-        return cls(model, Tokenizer.load(Path(folder) / "tokenizer.json"), config)
+        folder = Path(folder)
+        config = read_config(folder)
+        members = tuple(cls.load(place) for place in member_folders(folder, config))
+        model = _filled(folder, config, [member.model for member in members])
+        kept = folder / "sketch.txt"
+        sketch = kept.read_text(encoding="utf-8") if kept.exists() else ""
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        return cls(model, tokenizer, config, members=members, sketch=sketch)
 
 
-def written(config: ModelConfig) -> dict[str, Any]:
+def written(config: ModelConfig | FusionConfig) -> dict[str, Any]:
     """What config.json holds; `model_type` is how Hugging Face's Auto classes find the adapter."""
     return {"format": FORMAT, "seqstate": __version__, "model_type": MODEL_TYPE, **asdict(config)}
 
@@ -169,25 +188,56 @@ def write_weights(folder: Path, named: dict[str, Tensor]) -> None:
     write_atomic(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
 
 
-def read_model(folder: Path) -> tuple[LanguageModel, ModelConfig]:
+def read_model(folder: Path) -> tuple[LanguageModel, ModelConfig | FusionConfig]:
     """The model of a folder, in evaluation mode, and its configuration; no tokenizer is needed.
 
     Fields of config.json that other programs added are left alone. Raises ValueError in one line.
     """
+    config = read_config(folder)
+    members = [read_model(place)[0] for place in member_folders(folder, config)]
+    return _filled(folder, config, members), config
+
+
+def read_config(folder: Path) -> ModelConfig | FusionConfig:
+    """The configuration of a folder. Raises ValueError in one line if it is not a model's."""
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} is not a trained model: it has no config.json")
-    try:
+    with _told(folder):
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if (found := data.get("format")) != FORMAT:
             raise ValueError(f"its format is {found}, this version reads {FORMAT}")
-        known = ModelConfig.__dataclass_fields__
-        config = ModelConfig(**{name: data[name] for name in known if name in data})
-        model = config.build()
-        load_model(model, folder / "model.safetensors")
+        kind = FusionConfig if "members" in data else ModelConfig
+        return kind(**{name: data[name] for name in kind.__dataclass_fields__ if name in data})
+
+
+def member_folders(folder: Path, config: ModelConfig | FusionConfig) -> list[Path]:
+    """Where the members of a fusion lie; nowhere for other models."""
+    count = config.members if isinstance(config, FusionConfig) else 0
+    return [folder / "members" / str(number) for number in range(count)]
+
+
+def _filled(
+    folder: Path, config: ModelConfig | FusionConfig, members: list[LanguageModel]
+) -> LanguageModel:
+    with _told(folder):
+        model = config.build(members) if isinstance(config, FusionConfig) else config.build()
+        load_model(_own(model), folder / "model.safetensors")
+    return model.eval()
+
+
+def _own(model: LanguageModel) -> nn.Module:
+    """What a folder's weights are of: of a fusion all but its members."""
+    return model.gate if isinstance(model, Fusion) else model
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Whatever is wrong with a folder becomes one line."""
+    try:
+        yield
     except (ValueError, TypeError, OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"cannot load the model in {folder}: {reason}") from None
-    return model.eval(), config
 
 
 def _before(text: str, stop: Sequence[str]) -> str:

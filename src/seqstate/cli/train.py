@@ -91,6 +91,7 @@ OURS = {
     "metrics.jsonl",
     "config.json",
     "model.safetensors",
+    "sketch.txt",
     "tokenizer.json",
 }
 

@@ -33,7 +33,7 @@ from seqstate.text.starvation import starvation
 from seqstate.text.texts import Reading, Text
 from seqstate.text.tokenizer import KINDS, Tokenizer
 
-__all__ = ["Corpus", "encode_text", "open_corpus", "prepare", "starvation"]
+__all__ = ["Corpus", "encode_text", "find_corpus", "open_corpus", "prepare", "starvation"]
 
 FORMAT = 1  # of the cache; raised when the same input would be stored otherwise
 SAMPLE = 1 << 25  # characters that a word or bpe vocabulary is learnt from, at most
@@ -129,6 +129,17 @@ def open_corpus(folder: str | Path, name: str) -> Corpus:
         folder=folder,
         **described,
     )
+
+
+def find_corpus(id: str) -> Corpus | None:
+    """A prepared corpus by its id, if it is still in the cache."""
+    name, _, digest = id.rpartition("-")
+    for folder in sorted((on_disk.cache_folder() / "corpora").glob("[!.]*")):
+        if digest and on_disk.whole(folder):
+            meta = json.loads((folder / on_disk.META).read_text(encoding="utf-8"))
+            if meta.get("digest", "").startswith(digest):
+                return open_corpus(folder, name)
+    return None
 
 
 def encode_text(
