@@ -20,9 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from seqstate.core.model import IGNORE
 
 TILE = 1 << 22  # logits held at once by the tiled loss (16 MB in float32)
-START_ROWS = (
-    16  # hidden vectors at a time on which a head that replaces another is compared with it
-)
+PENALISED = 64  # rows of a batch on which an auxiliary loss is measured
+START_ROWS = 16  # hidden vectors at a time on which a head that replaces another is compared
 BLUNTEST = 2.0**-16  # sharpness below which float32 leaves nothing of a product
 
 
@@ -121,6 +120,29 @@ class HasBits(ABC):
         """
 
 
+class HasPenalty(ABC):
+    """Capability: training pays for more than the likelihood, through an auxiliary loss."""
+
+    penalty_weight: float  # 0: nothing is paid
+
+    @abstractmethod
+    def penalty(self, query: Float[Tensor, "N D"], keys: Float[Tensor, "N S"]) -> Float[Tensor, ""]:
+        """What is to become small, of a few queries and the keys of the words that followed them."""
+
+
+class _WithGradientOf(torch.autograd.Function):
+    """The value of the first argument, with the gradient that the mean of its rows plus the second has."""
+
+    @staticmethod
+    def forward(ctx, nll: Tensor, penalty: Tensor, asked: Tensor) -> Tensor:
+        ctx.save_for_backward(asked)
+        return nll.clone()
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        return gradients[0], gradients[0][ctx.saved_tensors[0]].sum(), None
+
+
 class Head(nn.Module, ABC):
     """An output layer: hidden vectors in, one logit per word out."""
 
@@ -183,7 +205,17 @@ class EnergyHead(Head):
         return logits if self.bias is None else logits + self.bias[words]
 
     def nll(self, hidden: Float[Tensor, "R D"], targets: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
-        return self.energy.nll(hidden, self.weight, self.bias, targets)
+        """As in `Head`; while training, the gradient is that of the rows' mean plus the energy's penalty."""
+        nll = self.energy.nll(hidden, self.weight, self.bias, targets)
+        energy = self.energy
+        if not (self.training and isinstance(energy, HasPenalty) and energy.penalty_weight):
+            return nll
+        asked = (targets != IGNORE).nonzero().squeeze(-1)
+        if len(asked) < 2:
+            return nll
+        few = asked[:: math.ceil(len(asked) / PENALISED)]
+        penalty = energy.penalty(hidden[few], self.weight[targets[few]])
+        return _WithGradientOf.apply(nll, energy.penalty_weight * penalty, asked)
 
     def rank_bound(self) -> int | None:
         return self.energy.rank_bound()

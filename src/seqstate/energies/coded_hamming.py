@@ -8,8 +8,8 @@ How the codes are found:
 `straight_through`  every word keeps a vector of D numbers while training and is scored as its nearest
                     codes; the gradient reaches the vector as if it had not been rounded (van den Oord
                     et al. 2017, https://arxiv.org/abs/1711.00937) and the codes as they are.
-`soft`              a word is a mixture of codes, softmax over -G |w_g - c|^2 / temperature; lower the buffer
-                    `temperature` to anneal. A loss costs as an inner product of width G C.
+`soft`              a word is a mixture of codes, softmax over -G |w_g - c|^2 / temperature; `anneal` divides
+                    the temperature over a training. A loss costs as an inner product of width G C.
 `fixed`             codes are data (`codes`, uint8): from `from_dense`, `from_multi_hamming` or `freeze`.
 Source: the essay (catsmile.info/3002, 2022) with product quantisation, Jegou, Douze & Schmid 2011.
 """
@@ -24,18 +24,21 @@ from torch import Tensor, nn
 
 from seqstate import native
 from seqstate.core.energy import EnergyHead, Head
+from seqstate.core.schedule import Scheduled, geometric
 from seqstate.energies import _quantise as quantise
 from seqstate.energies._features import check_groups, feature_sum, squared_distance
 
 FORMS = ("sigmoid", "inner")
 LEARN = ("straight_through", "soft", "fixed")
+WARM = 0.25  # temperature of soft codes at the start
 
 
-class CodedHamming(Head):
+class CodedHamming(Head, Scheduled):
     """groups: G (must divide the width). codes: C a group, at most 256. form: sigmoid or inner.
 
     learn: straight_through, soft or fixed. project: a linear map D x D before the groups, the identity at
     the start. tau: start of the learnt scale of the sigmoid form; a starts at 4 / tau, as an inner product.
+    anneal: how many times lower the temperature is at the end of a training (1: not scheduled).
     """
 
     codes: Tensor  # uint8 [V, G], if fixed
@@ -52,6 +55,7 @@ class CodedHamming(Head):
         learn: str = "straight_through",
         project: bool = False,
         tau: float = 4.0,
+        anneal: float = 1.0,
     ) -> None:
         super().__init__()
         check_groups(width, groups)
@@ -62,7 +66,11 @@ class CodedHamming(Head):
             )
         if not 1 <= codes <= 256:
             raise ValueError(f"codes={codes}, but a code is one byte: use 1 to 256")
-        self.width, self.vocab_size = width, vocab_size
+        if anneal <= 0 or (anneal != 1 and learn != "soft"):
+            raise ValueError(
+                f"anneal={anneal} with learn={learn!r}; it is above 0, and only 'soft' has a temperature"
+            )
+        self.width, self.vocab_size, self.anneal = width, vocab_size, anneal
         self.groups, self.codes_per_group, self.form, self.learn = groups, codes, form, learn
         std = 1 / math.sqrt(width)
         self.books = nn.Parameter(std * torch.randn(groups, codes, width // groups))
@@ -77,11 +85,15 @@ class CodedHamming(Head):
         else:
             self.weight = nn.Parameter(std * torch.randn(vocab_size, width))
         if learn == "soft":
-            self.register_buffer("temperature", torch.tensor(0.25))
+            self.register_buffer("temperature", torch.tensor(WARM))
         self.project = nn.Linear(width, width) if project else None
         if self.project is not None:
             nn.init.eye_(self.project.weight)
             nn.init.zeros_(self.project.bias)
+
+    def schedule(self, share: float) -> None:
+        if self.anneal != 1:
+            self.temperature.fill_(geometric(WARM, WARM / self.anneal, share))
 
     def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         if self.learn == "fixed":
@@ -310,6 +322,9 @@ def _linear_parts(head: nn.Linear | EnergyHead, hidden: Tensor) -> tuple[Tensor,
 def _multi_hamming_parts(head: EnergyHead, hidden: Tensor) -> dict[str, Tensor]:
     """log_tau, log_a and b of its energy, once that is seen to be the sigmoid form with them."""
     found = head.energy.state_dict()
+    sharpness = found.pop("sharpness", None)  # of an annealed head: it acts on a and b
+    if sharpness is not None:
+        found |= {"log_a": found["log_a"] + sharpness.log(), "b": sharpness * found["b"]}
     if set(found) == {"log_tau", "log_a", "b"}:
         some, words = hidden[:4].to(head.weight), head.weight.detach()[:64]
         parts = zip(

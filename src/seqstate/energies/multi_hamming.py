@@ -9,6 +9,9 @@ Three curves with the same middle (1/2, slope 1/4) and the same ends (0 and 1) m
 `sigmoid` 1 / (1 + exp(-x)); `clamped` x / 4 + 1/2 cut at 0 and 1, the cheapest, without gradient outside;
 `rational` (1 + x / (2 + |x|)) / 2, whose tails are heavy, so a far miss still learns.
 
+Two ways to make the bits act, both off by default: `anneal` multiplies what the sigmoids see by a sharpness
+that grows from 1 to `anneal` over the training; `penalty` weighs a loss on unbalanced and repeated bits.
+
 tau = 4, a = 1, b = 0 starts it as an inner product (its slope at zero is tau a / 4 = 1). Inner arguments are
 clamped to +-30. The rank is not limited by D; only bits saturated on both sides (K = 1) fall back to G + 1.
 Source: catsmile.info/3002 (2022). Related: continuous Hamming distance, math.stackexchange 4390080.
@@ -23,7 +26,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqstate import native
-from seqstate.core.energy import Energy, HasBits
+from seqstate.core.energy import Energy, HasBits, HasPenalty
+from seqstate.core.schedule import Scheduled, geometric
+from seqstate.energies._bits import uneven
 from seqstate.energies._features import check_groups, feature_sum
 
 CLAMP = 30.0
@@ -45,11 +50,14 @@ def _rational(x: Tensor) -> Tensor:
 ACTIVATIONS = {"sigmoid": _sigmoid, "clamped": _clamped, "rational": _rational}
 
 
-class MultiHamming(Energy, HasBits):
+class MultiHamming(Energy, HasBits, HasPenalty, Scheduled):
     """groups: features G (must divide the width). tau, a: start of the learnt scale and sharpness.
 
-    activation: sigmoid, clamped or rational.
+    activation: sigmoid, clamped or rational. anneal: sharpness at the end of a training (1: not scheduled).
+    penalty: weight of imbalance and redundancy of the bits.
     """
+
+    sharpness: Tensor  # if scheduled
 
     def __init__(
         self,
@@ -59,15 +67,24 @@ class MultiHamming(Energy, HasBits):
         tau: float = 4.0,
         a: float = 1.0,
         activation: str = "sigmoid",
+        anneal: float = 1.0,
+        penalty: float = 0.0,
     ) -> None:
         super().__init__()
         check_groups(width, groups)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation={activation!r}; there are {', '.join(ACTIVATIONS)}")
+        if anneal <= 0 or penalty < 0:
+            raise ValueError(
+                f"anneal={anneal}, penalty={penalty}: a sharpness is above 0, a penalty not below"
+            )
         self.width, self.groups, self.activation = width, groups, activation
+        self.anneal, self.penalty_weight = anneal, penalty
         self.log_tau = nn.Parameter(torch.full((groups,), math.log(tau)))
         self.log_a = nn.Parameter(torch.full((groups,), math.log(a)))
         self.b = nn.Parameter(torch.zeros(groups))
+        if anneal != 1:
+            self.register_buffer("sharpness", torch.tensor(1.0))
 
     def forward(
         self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
@@ -77,8 +94,7 @@ class MultiHamming(Energy, HasBits):
         def miss(query_g, keys_g, tau, a, b):
             return tau * squash(-_agreement(query_g, keys_g, a, b))
 
-        scalars = (self.log_tau.exp(), self.log_a.exp(), self.b)
-        return feature_sum(miss, self.groups, query, keys, *scalars)
+        return feature_sum(miss, self.groups, query, keys, *self.scalars())
 
     def nll(
         self,
@@ -88,11 +104,24 @@ class MultiHamming(Energy, HasBits):
         targets: Int[Tensor, " R"],
     ) -> Float[Tensor, " R"]:
         if native.usable(query, keys, bias, self.b):
-            scalars = (self.log_tau.exp(), self.log_a.exp(), self.b)
             return native.cross_entropy_multi_hamming(
-                query, keys, *scalars, bias, targets, activation=self.activation
+                query, keys, *self.scalars(), bias, targets, activation=self.activation
             )
         return super().nll(query, keys, bias, targets)
+
+    def scalars(self) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"], Float[Tensor, " G"]]:
+        """tau, a and b of every feature, as they act now."""
+        tau, a = self.log_tau.exp(), self.log_a.exp()
+        if self.anneal == 1:
+            return tau, a, self.b
+        return tau, self.sharpness * a, self.sharpness * self.b
+
+    def schedule(self, share: float) -> None:
+        if self.anneal != 1:
+            self.sharpness.fill_(geometric(1.0, self.anneal, share))
+
+    def penalty(self, query: Float[Tensor, "N D"], keys: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
+        return uneven(self.soft_bits(query, keys)["match"])
 
     def start_as_inner(self, sharpness: float) -> None:
         # off by less than sharpness^2 |<h_g, w_g>|^3 / 12 a feature, the sigmoid's next term
@@ -105,13 +134,8 @@ class MultiHamming(Energy, HasBits):
         self, query: Float[Tensor, "T D"], keys: Float[Tensor, "C D"]
     ) -> dict[str, Float[Tensor, "... G"]]:
         squash = ACTIVATIONS[self.activation]
-        features = zip(
-            query.chunk(self.groups, -1),
-            keys.chunk(self.groups, -1),
-            self.log_a.exp(),
-            self.b,
-            strict=True,
-        )
+        _, a, b = self.scalars()
+        features = zip(query.chunk(self.groups, -1), keys.chunk(self.groups, -1), a, b, strict=True)
         return {"match": torch.stack([squash(_agreement(*feature)) for feature in features], -1)}
 
 

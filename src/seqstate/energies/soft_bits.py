@@ -21,17 +21,23 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqstate import native
-from seqstate.core.energy import Energy, HasBits
+from seqstate.core.energy import Energy, HasBits, HasPenalty
+from seqstate.core.schedule import Scheduled, geometric
+from seqstate.energies._bits import uneven
 
 FORMS = ("word", "both", "residual")
 WORD_STD = 0.06
 
 
-class SoftBits(Energy, HasBits):
+class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
     """bits: G. form: word, both or residual. store: numbers S a word keeps (0: as many as the width).
 
-    tau (for `both`), alpha (for `residual`): start of the learnt scales.
+    tau (for `both`), alpha (for `residual`): start of the learnt scales. anneal: how many times sharper the
+    words' bits are at the end of a training (1: not scheduled). penalty: weight of their imbalance and
+    redundancy.
     """
+
+    sharpness: Tensor  # if scheduled
 
     def __init__(
         self,
@@ -42,6 +48,8 @@ class SoftBits(Energy, HasBits):
         store: int = 0,
         tau: float = 1.0,
         alpha: float = 1.0,
+        anneal: float = 1.0,
+        penalty: float = 0.0,
     ) -> None:
         super().__init__()
         if form not in FORMS:
@@ -55,7 +63,12 @@ class SoftBits(Energy, HasBits):
             raise ValueError(
                 f"bits={bits}, store={store}: bits must be positive, store not negative"
             )
+        if anneal <= 0 or penalty < 0:
+            raise ValueError(
+                f"anneal={anneal}, penalty={penalty}: a sharpness is above 0, a penalty not below"
+            )
         self.width, self.bits, self.form, self.store = width, bits, form, store or width
+        self.anneal, self.penalty_weight = anneal, penalty
         self.read = nn.Linear(self.store, bits)  # A and c
         self.ask = nn.Linear(width, bits, bias=False)  # B
         nn.init.normal_(self.read.weight, std=0.5 / (WORD_STD * math.sqrt(self.store)))
@@ -65,6 +78,8 @@ class SoftBits(Energy, HasBits):
             self.log_tau = nn.Parameter(torch.full((bits,), math.log(tau)))
         if form == "residual":
             self.alpha = nn.Parameter(torch.tensor(alpha))
+        if anneal != 1:
+            self.register_buffer("sharpness", torch.tensor(1.0))
 
     @property
     def key_width(self) -> int:
@@ -87,6 +102,13 @@ class SoftBits(Energy, HasBits):
     def init_keys(self, keys: Float[Tensor, "C S"]) -> None:
         nn.init.normal_(keys, std=WORD_STD)
 
+    def schedule(self, share: float) -> None:
+        if self.anneal != 1:
+            self.sharpness.fill_(geometric(1.0, self.anneal, share))
+
+    def penalty(self, query: Float[Tensor, "N D"], keys: Float[Tensor, "N S"]) -> Float[Tensor, ""]:
+        return uneven(self.soft_bits(query, keys)["word"])
+
     def start_as_inner(self, sharpness: float) -> None:
         if self.form != "residual":
             raise ValueError(
@@ -104,15 +126,18 @@ class SoftBits(Energy, HasBits):
     def soft_bits(
         self, query: Float[Tensor, "T D"], keys: Float[Tensor, "C S"]
     ) -> dict[str, Float[Tensor, "... G"]]:
-        words = {"word": torch.sigmoid(self.read(keys))}
+        words = {"word": torch.sigmoid(self._sharp(self.read(keys)))}
         if self.form != "both":
             return words
         return {**words, "query": torch.sigmoid(2 * self.ask(query))}
 
     def _read(self, keys: Tensor) -> Tensor:
         """What a word is to the inner product: its bits in -1..1, and in `residual` its numbers too."""
-        bits = torch.tanh(self.read(keys) / 2)  # 2 sigmoid(x) - 1
+        bits = torch.tanh(self._sharp(self.read(keys)) / 2)  # 2 sigmoid(x) - 1
         return torch.cat([bits, keys], -1) if self.form == "residual" else bits
+
+    def _sharp(self, x: Tensor) -> Tensor:
+        return x if self.anneal == 1 else self.sharpness * x
 
     def _asked(self, query: Tensor) -> Tensor:
         z = self.ask(query)
