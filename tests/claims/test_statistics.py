@@ -16,7 +16,10 @@ def test_the_paired_test_is_scipys(count, seed):
     draw = np.random.default_rng(seed)
     theirs = draw.normal(4.0, 0.1, count)
     ours = theirs - draw.normal(0.02, 0.03, count)
-    found, wanted = paired(ours.tolist(), theirs.tolist()), stats.ttest_rel(theirs, ours, alternative="greater")
+    found, wanted = (
+        paired(ours.tolist(), theirs.tolist()),
+        stats.ttest_rel(theirs, ours, alternative="greater"),
+    )
     assert found.p == pytest.approx(wanted.pvalue)
     low, high = stats.ttest_rel(theirs, ours).confidence_interval(0.95)
     assert (found.gain - found.margin, found.gain + found.margin) == pytest.approx((low, high))
@@ -25,7 +28,7 @@ def test_the_paired_test_is_scipys(count, seed):
 
 def test_what_seeds_do_to_both_of_a_pair_cancels():
     seeds = np.array([0.0, 3.0, -2.0, 5.0, 1.0])
-    ours, theirs = seeds + [1.0, 1.1, 0.9, 1.0, 1.05], seeds + 2.0
+    ours, theirs = seeds + np.array([1.0, 1.1, 0.9, 1.0, 1.05]), seeds + 2.0
     assert paired(ours.tolist(), theirs.tolist()).p < 1e-4
     assert stats.ttest_ind(ours, theirs, alternative="less").pvalue > 0.2
 

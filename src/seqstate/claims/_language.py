@@ -8,6 +8,7 @@ differ from its defaults, so that the run is the one `seqstate train` would make
     nats_modes                   after words with several modes: seen 50 times or more, the second commonest
                                  continuation at least half as common as the first, and each below a half
     parameters, steps, train_tokens, cpu_seconds (of training alone)
+and what the instruments asked for say on 512 held-out tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqstate.core.model import count_parameters
+from seqstate.core import registry
+from seqstate.core.model import LanguageModel, count_parameters
 from seqstate.core.record import Reading, RunConfig
+from seqstate.core.task import Batch
 from seqstate.run import start
 from seqstate.text.store import Corpus
 from seqstate.train import fit
@@ -51,8 +54,9 @@ def read_text(
     corpus: Corpus,
     folder: Path | None,
     tell: Callable[[float], None] | None = None,
+    instruments: Sequence[str] = (),
 ) -> list[Reading]:
-    """Train and evaluate. Raises train.Diverged and train.Interrupted (then `folder` has a checkpoint)."""
+    """Train and evaluate. Raises errors.Diverged and errors.Interrupted (then `folder` has a checkpoint)."""
     config = config_of(settings)
     torch.set_num_threads(config.threads)
     trained = start(config, corpus)
@@ -78,7 +82,39 @@ def read_text(
         Reading("steps", outcome.step, "1"),
         Reading("train_tokens", outcome.step * config.tokens_per_step, "token"),
         Reading("cpu_seconds", outcome.cpu_seconds, "s"),
+        *look(trained.model, corpus, instruments),
     ]
+
+
+def look(model: LanguageModel, corpus: Corpus, instruments: Sequence[str]) -> list[Reading]:
+    """Readings of the instruments that apply to the model, without their tags."""
+    count = min(8, len(corpus.valid) // 65)
+    held = np.asarray(corpus.valid[: count * 65]).astype(np.int64)
+    rows = torch.from_numpy(held).view(count, 65)
+    batch, readings = Batch(rows[:, :-1], rows[:, 1:]), []
+    for name in instruments:
+        instrument = registry.build("instruments", name)
+        if instrument.applies_to(model):
+            readings += instrument.measure(model, batch)
+    return [dataclasses.replace(reading, tags={}) for reading in readings]
+
+
+def time_ratio(ours: RunConfig, theirs: RunConfig, corpus: Corpus, rounds: int) -> Reading:
+    """Processor time of a training step of `ours` over one of `theirs`: median of paired rounds."""
+    torch.set_num_threads(1)
+    models = [start(config, corpus).model for config in (ours, theirs)]
+    ratios = []
+    for turn in range(rounds + 1):
+        spent = []
+        for model, config in zip(models, (ours, theirs), strict=True):
+            brief = config.replace(steps=10, eval_every=0, seed=turn)
+            outcome = fit(model, corpus.train, corpus.valid[:65], brief)
+            spent.append(outcome.cpu_seconds)
+        ratios.append(spent[0] / spent[1])
+    del ratios[0]  # the first round warms up
+    spread = float(np.subtract(*np.percentile(ratios, [75, 25])))
+    tags = {"interquartile_range": round(spread, 4)}
+    return Reading("time_ratio", float(np.median(ratios)), "1", rounds, tags=tags)
 
 
 def part_reading(name: str, nats: NDArray) -> Reading:

@@ -1,7 +1,7 @@
 """Does an energy over features fit high-rank distributions better than the inner product, at equal numbers?
 
 The essay (E2 to E4): d numbers under an inner product describe log-probabilities of rank d only, and a
-Hamming distance is not limited so. Fitted directly, without a language model: 256 context vectors and a head
+Hamming distance is not limited so. Fitted directly, without a language model: 128 context vectors and a head
 against a random table of full rank, and against the bigrams of a text. Rank alone is not quality, so the
 verdict is by KL, with the rank beside it.
 """
@@ -45,8 +45,8 @@ class HighRankTargets(Claim):
     )
     criterion = (
         "One member's KL is lower than the inner product's by 10 % or more on random tables and on bigrams "
-        "of every text, p < .01 each (paired t over 5 tables, Holm over members and targets). 256 contexts "
-        "x 256 words, the inner product 16 wide, others as wide as gives the same count of numbers; the "
+        "of every text, p < .01 each (paired t over 5 tables, Holm over members and targets). 128 contexts "
+        "x 128 words, the inner product 12 wide, others as wide as gives the same count of numbers; the "
         "learning rate of each is the best of 0.01, 0.03, 0.1 on table 0, which is then left out."
     )
     texts = 1
@@ -54,7 +54,7 @@ class HighRankTargets(Claim):
     def runs(
         self, corpora: Sequence[str], effort: str, done: Mapping[str, TrialRecord]
     ) -> list[Trial]:
-        steps, seeds, size, width = (600, 6, 256, 16) if effort == "full" else (40, 3, 48, 8)
+        steps, seeds, size, width = (400, 6, 128, 12) if effort == "full" else (40, 3, 48, 8)
         trials = []
         for target in ("random", *corpora):
             for energy in ("inner", *FAMILY, *PEERS):

@@ -8,7 +8,7 @@ gradient on its way to the hidden vector. Whether an energy of the essay's famil
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ from seqstate.model import build_model
 from seqstate.tasks.spam_lang import SpamLang
 
 FAMILY = (
-    "multi_hamming(groups=8)",
     "multi_hamming(groups=4)",
+    "multi_hamming(groups=4, tau=16.0)",
     "soft_bits",
     "soft_bits(form='both')",
-    "product_of_experts(groups=4)",
     "rbf_inner(groups=4)",
     "harmonic",
 )
+INNERS = ("inner", "inner(scale=4.0)")
 PEERS = ("mos",)
 RATES = (0.01, 0.03, 0.003)  # the likeliest first
 LEARNT = 0.99  # accuracy
@@ -45,17 +45,17 @@ class LargeVocabularies(Claim):
     )
     criterion = (
         "The largest V learnt to 99 % accuracy (V doubled from 128 until all of three learning rates, 0.01, "
-        "0.03 and 0.003, fail) is at least twice the inner product's in the median of 5 seeds and smaller in "
-        "none. LSTM of width 32, words of 16 numbers, 400 steps of 64 sequences of 4."
+        "0.03 and 0.003, fail) is at least twice the inner product's (the better of scale 1 and 4) in the "
+        "median of 5 seeds and smaller in none. LSTM of width 32, words of 16 numbers, 200 steps of 64 sequences of 4."
     )
 
     def runs(
         self, corpora: Sequence[str], effort: str, done: Mapping[str, TrialRecord]
     ) -> list[Trial]:
-        steps, seeds, sizes = (400, 5, SIZES) if effort == "full" else (60, 1, (16, 32))
+        steps, seeds, sizes = (200, 5, SIZES) if effort == "full" else (20, 1, (16, 32))
         trials = []
         for seed in range(seeds):
-            for energy in ("inner", *FAMILY, *PEERS):
+            for energy in (*INNERS, *FAMILY, *PEERS):
                 trials += _climb(energy, seed, steps, sizes, done)
         return trials
 
@@ -93,10 +93,10 @@ class LargeVocabularies(Claim):
             seeds[record["seed"]] = max(seeds.get(record["seed"], 0), learnt)
         table = [
             _row(energy, largest[energy])
-            for energy in ("inner", *FAMILY, *PEERS)
+            for energy in (*INNERS, *FAMILY, *PEERS)
             if largest[energy]
         ]
-        inner = largest["inner"]
+        inner = _best_of(largest[energy] for energy in INNERS)
         shared = [energy for energy in FAMILY if len(set(largest[energy]) & set(inner)) >= 5]
         if not shared:
             return Verdict(None, "too few records: wanted 5 seeds of inner and of a member", table)
@@ -127,6 +127,15 @@ def _climb(
         else:
             return trials
     return trials
+
+
+def _best_of(energies: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    """The largest vocabulary any of some energies learnt, by seed."""
+    best: dict[int, int] = {}
+    for seeds in energies:
+        for seed, size in seeds.items():
+            best[seed] = max(best.get(seed, 0), size)
+    return best
 
 
 def _learnt(record: TrialRecord) -> bool:
