@@ -69,3 +69,17 @@ def test_mistakes_are_answered_in_one_line(
     assert code == 2
     assert wanted in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_verdicts_are_tabled_from_the_records_of_several_claims(seqstate, tmp_path):
+    command = ["claim", "large_vocabularies", "--effort", "small"]
+    assert seqstate(*command, "--out", tmp_path / "large_vocabularies")[0] == 0
+    code, told, _ = seqstate("claim", "--markdown", tmp_path)
+    assert code == 0
+    rows = told.strip().splitlines()
+    assert len(rows) == 3
+    assert "**undecided**" in rows[2]
+    assert "seqstate claim large_vocabularies --effort small" in rows[2]
+    assert all(row.count("|") == 6 for row in rows)
+    code, _, err = seqstate("claim", "--markdown", tmp_path / "large_vocabularies")
+    assert (code, "no folder named like a claim" in err) == (2, True)

@@ -46,7 +46,8 @@ class LargeVocabularies(Claim):
     criterion = (
         "The largest V learnt to 99 % accuracy (V doubled from 128 until all of three learning rates, 0.01, "
         "0.03 and 0.003, fail) is at least twice the inner product's (the better of scale 1 and 4) in the "
-        "median of 5 seeds and smaller in none. LSTM of width 32, words of 16 numbers, 200 steps of 64 sequences of 4."
+        "median of 5 seeds and smaller in none. LSTM of width 32, words of 16 numbers, 200 steps of 64 "
+        "sequences of 4."
     )
 
     def runs(

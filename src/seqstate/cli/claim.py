@@ -4,6 +4,7 @@
   seqstate claim large_vocabularies --out spam              run it (or go on), then the verdict
   seqstate claim high_rank_targets book.txt --out ranks     on your text; several texts: one argument each
   seqstate claim high_rank_targets --out ranks --report-only    the verdict on the records there are
+  seqstate claim --markdown docs/records/claims             a table of all verdicts, from DIR/NAME/*.json
 
 Stop it at any time: the same command goes on, and nothing is run twice. `--effort small` tries the machinery
 in a minute or so; its records rarely decide.
@@ -30,6 +31,9 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--effort", default="full", choices=["small", "full"], help="how much to run"
     )
+    parser.add_argument(
+        "--markdown", metavar="DIR", help="table of the verdicts in DIR/NAME folders"
+    )
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
     group = parser.add_argument_group("text")
@@ -47,6 +51,9 @@ def run(options) -> int:
 
     from seqstate.cli import display
 
+    if options.markdown:
+        print(markdown(Path(options.markdown)))
+        return 0
     if not options.name:
         _list(options.json)
         return 0
@@ -153,6 +160,27 @@ def _corpora(claim, options) -> dict:
         shared.tell_corpus(corpus, display.note)
         corpora[corpus.id] = corpus
     return corpora
+
+
+def markdown(folder: Path) -> str:
+    """A row a claim: what is claimed, what would show it, the verdict on the records in `folder/NAME`."""
+    from seqstate.core import registry
+
+    lines = ["| claim | criterion, written before the runs | verdict | figures | command |"]
+    lines.append("|---|---|---|---|---|")
+    for name in registry.names("claims"):
+        if (folder / name).is_dir():
+            claim, records = _claim(name), _recorded(folder / name)
+            verdict = claim.verdict(records)
+            command = max(records, key=lambda record: record.finished).command if records else ""
+            cells = [f"**{name}**: {claim.statement}", claim.criterion, f"**{verdict.word}**"]
+            cells += [f"{verdict.reason} ({len(records)} records)", f"`{command}`"]
+            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    if len(lines) == 2:
+        raise ValueError(
+            f"{folder} has no folder named like a claim; give the parent of NAME/*.json"
+        )
+    return "\n".join(lines)
 
 
 def table(rows):
