@@ -35,6 +35,7 @@ STATE_OPTIONS = [
     'attention(layers=2, energy="multi_hamming(groups=2)", positions="none")',
     "inducing(layers=1, slots=3, heads=2, convolution=1)",
     "gated_slots(layers=1, slots=3, heads=2, convolution=1)",
+    'latent(layers=1, slots=3, heads=2, gradient="unrolled")',
     "relay(layers=2, chunk=3)",
     "relay(layers=1, chunk=1, heads=2, convolution=1)",
     "pcfg(max_length=3)",

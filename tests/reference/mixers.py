@@ -100,3 +100,16 @@ def _pool(mixer, head: int, relay: Tensor, mass: float, nodes: Tensor) -> Tensor
     own = aim @ relay[:size] + math.log(mass)
     share = torch.stack([own, *(aim @ node[:size] for node in nodes)]).softmax(-1)
     return share[0] * relay + share[1:] @ nodes
+
+
+def latent(mixer, head: int, query: Tensor, key: Tensor, value: Tensor, inputs) -> Tensor:
+    """The equilibrium by many iterations, one token after another."""
+    pull = mixer.log_pull[head].exp()
+    out = []
+    for t, (keys, values) in enumerate(forgetful(mixer.slots, head, key, value, inputs)):
+        z = query[t]
+        before = None
+        while before is None or (z - before).abs().max() > 1e-14:
+            before, z = z, query[t] + pull * ((keys @ z).softmax(-1) @ keys)
+        out.append((keys @ z).softmax(-1) @ values)
+    return torch.stack(out)
