@@ -27,7 +27,7 @@ from seqstate.evaluate import Evaluation, evaluate
 from seqstate.fusion import Fusion, FusionConfig
 from seqstate.generate import Sampling, generate
 from seqstate.model import build_model
-from seqstate.text.tokenizer import Tokenizer
+from seqstate.text.tokenizer import TextCodec, Tokenizer
 
 FORMAT = 1
 MODEL_TYPE = "seqstate"
@@ -49,7 +49,7 @@ class ModelConfig:
     boundary: int = 0  # the token that opens a document
 
     @classmethod
-    def of(cls, run: RunConfig, tokenizer: Tokenizer) -> ModelConfig:
+    def of(cls, run: RunConfig, tokenizer: TextCodec) -> ModelConfig:
         own = {"vocab_size": tokenizer.vocab_size, "boundary": tokenizer.boundary}
         shared = {name: getattr(run, name) for name in cls.__dataclass_fields__ if name not in own}
         return cls(**own, **shared)
@@ -69,7 +69,7 @@ class Trained:
     """
 
     model: LanguageModel
-    tokenizer: Tokenizer
+    tokenizer: TextCodec
     config: ModelConfig | FusionConfig
     members: tuple[Trained, ...] = ()
     sketch: str = ""

@@ -67,7 +67,7 @@ def opened(options):
     import numpy as np
     import torch
 
-    if options.model.startswith("hf:"):
+    if options.model.startswith(shared.BORROWED):
         model, ids = _transformers(options)
     else:
         from seqstate.trained import Trained
@@ -94,17 +94,13 @@ def _ids(tokenizer, options):
 
 
 def _transformers(options):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from seqstate.hub.borrowed import read_folder
 
     if not options.text:
         raise ValueError("a Hugging Face model is audited on a text; give one or more files")
-    folder = options.model.removeprefix("hf:")
-    if not Path(folder).is_dir():
-        raise ValueError(f"{folder} is not a folder; hf: takes a model saved with save_pretrained")
     from seqstate.text.sources import documents
 
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model, tokenizer = read_folder(options.model.removeprefix(shared.BORROWED))
     text = "".join(piece.text for piece in documents(options.text, **shared.reading(options)))
     return model, tokenizer(text)["input_ids"]
 

@@ -2,17 +2,18 @@
 
 seqstate evaluate model test.txt
 seqstate evaluate model test.txt --json
+seqstate evaluate hf:./gpt2 test.txt     a Hugging Face causal language model in a folder
 """
 
 from __future__ import annotations
 
 from seqstate.cli import options as shared
 
-USAGE = "DIR TEXT [TEXT ...]"
+USAGE = "MODEL TEXT [TEXT ...]"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("model", metavar="DIR", help="a trained model's folder")
+    parser.add_argument("model", metavar="MODEL", help="a trained model's folder, or hf:FOLDER")
     parser.add_argument("text", nargs="+", metavar="TEXT", help="files, folders, globs or -")
     parser.add_argument(
         "--rows", type=int, help="stretches read in parallel; 1: one state throughout"
@@ -29,12 +30,11 @@ def run(options) -> int:
 
     from seqstate.cli import display
     from seqstate.text.store import encode_text
-    from seqstate.trained import Trained
 
     if options.rows is not None and options.rows < 1:
         raise ValueError(f"--rows {options.rows} is below 1")
     torch.set_num_threads(options.threads)
-    trained = Trained.load(options.model)
+    trained = shared.opened(options.model)
     ids, text_bytes = encode_text(trained.tokenizer, options.text, **shared.reading(options))
     with display.preparing() as preparing:
         result = trained.evaluate_ids(
@@ -61,5 +61,5 @@ def run(options) -> int:
         print(f"{name:<15} {reading.value:.4f} +- {reading.stderr:.4f}{unit}")
     print(f"{'tokens':<15} {len(result.nats):,} ({text_bytes:,} bytes)")
     print(f"{'context':<15} {result.how}")
-    print(f"{'trained on':<15} {trained.config.corpus}")
+    print(f"{'trained on':<15} {trained.config.corpus or 'not recorded'}")
     return 0

@@ -2,15 +2,16 @@
 
 seqstate generate model --prompt "To be" --tokens 300 --temperature 0.8 --seed 1
 seqstate generate model -n 4 --min-p 0.05
+seqstate generate hf:./gpt2 --prompt "To be"     a Hugging Face causal language model in a folder
 """
 
 from __future__ import annotations
 
-USAGE = "DIR"
+USAGE = "MODEL"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("model", metavar="DIR", help="a trained model's folder")
+    parser.add_argument("model", metavar="MODEL", help="a trained model's folder, or hf:FOLDER")
     parser.add_argument("--prompt", default="", help="text to go on from; - reads standard input")
     parser.add_argument("--tokens", type=int, default=200, help="how many at most")
     parser.add_argument(
@@ -47,10 +48,10 @@ def run(options) -> int:
         raise ValueError(f"--samples {options.samples} is below 1")
     import torch
 
-    from seqstate.trained import Trained
+    from seqstate.cli import options as shared
 
     torch.set_num_threads(options.threads)
-    trained = Trained.load(options.model)
+    trained = shared.opened(options.model)
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     drawing = {
         "tokens": options.tokens,

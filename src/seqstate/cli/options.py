@@ -10,6 +10,18 @@ from typing import Any
 from seqstate.core.record import RunConfig
 
 DEFAULTS = RunConfig(state="", energy=None, corpus="")
+BORROWED = "hf:"  # what names a folder that Hugging Face's save_pretrained wrote
+
+
+def opened(model: str):
+    """The trained model a command names: a folder of ours, or hf:FOLDER. Raises ValueError."""
+    if model.startswith(BORROWED):
+        from seqstate.hub.borrowed import load
+
+        return load(model.removeprefix(BORROWED))
+    from seqstate.trained import Trained
+
+    return Trained.load(model)
 
 
 def duration(text: str | float) -> float:

@@ -31,7 +31,7 @@ from seqstate.text.sources import documents
 from seqstate.text.split import Split, check_length, choose, given, sides, survey
 from seqstate.text.starvation import starvation
 from seqstate.text.texts import Reading, Text
-from seqstate.text.tokenizer import KINDS, Tokenizer
+from seqstate.text.tokenizer import KINDS, TextCodec, Tokenizer
 
 __all__ = ["Corpus", "encode_text", "find_corpus", "open_corpus", "prepare", "starvation"]
 
@@ -143,7 +143,7 @@ def find_corpus(id: str) -> Corpus | None:
 
 
 def encode_text(
-    tokenizer: Tokenizer,
+    tokenizer: TextCodec,
     paths: Sequence[str | Path],
     *,
     field: str | None = None,
@@ -233,7 +233,7 @@ class _Material:
 class _Encoder:
     """Writes documents as ids and counts what it writes."""
 
-    def __init__(self, tokenizer: Tokenizer, write: Callable[[bytes], Any]) -> None:
+    def __init__(self, tokenizer: TextCodec, write: Callable[[bytes], Any]) -> None:
         self.tokenizer, self.write, self.type = tokenizer, write, _dtype(tokenizer)
         self.bytes = self.documents = self.tokens = self.unknown = 0
         self.digest = hashlib.sha256()
@@ -287,5 +287,5 @@ def _listed(paths: Sequence[str | Path] | str | Path) -> list[str]:
     return [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
-def _dtype(tokenizer: Tokenizer) -> type[np.unsignedinteger]:
+def _dtype(tokenizer: TextCodec) -> type[np.unsignedinteger]:
     return np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32

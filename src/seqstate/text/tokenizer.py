@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import codecs
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import tokenizers
@@ -37,7 +38,59 @@ PROBE = (
 )
 
 
-class Tokenizer:
+class TextCodec(ABC):
+    """Text to token ids and back: what a trained model asks of its tokeniser.
+
+    vocab_size: all entries. boundary: the id that opens a document. unknown: the id of what stands for
+    unknown text; None where every text is known. model: the `tokenizers` library's object.
+    """
+
+    kind: str
+    vocab_size: int
+    boundary: int
+    unknown: int | None
+    model: Any
+
+    @abstractmethod
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Token ids, without a boundary."""
+
+    @abstractmethod
+    def encode_pieces(
+        self, pieces: Iterable[Piece], *, boundary: bool = True
+    ) -> Iterator[NDArray[np.int64]]:
+        """Stream documents to ids, each opened by the boundary."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
+        """The text of some tokens."""
+
+    @abstractmethod
+    def token_text(self, token: SupportsIndex) -> str:
+        """One token to look at."""
+
+    @abstractmethod
+    def stream(self) -> TextDecoder:
+        """A decoder that is given tokens one by one."""
+
+    @abstractmethod
+    def save(self, path: str | Path) -> Path:
+        """Write it so that it can be loaded again. Raises ValueError if it cannot."""
+
+
+class TextDecoder(ABC):
+    """Emits text as soon as it is complete; all it emits joined is `TextCodec.decode`."""
+
+    @abstractmethod
+    def push(self, token: SupportsIndex) -> str:
+        """What this token completes, often ""."""
+
+    @abstractmethod
+    def finish(self) -> str:
+        """What is left."""
+
+
+class Tokenizer(TextCodec):
     """kind: byte, char, word or bpe. vocab_size: all entries. boundary: the id that opens a document.
 
     unknown: the id of `<unk>`, or None where every text is known.
@@ -126,7 +179,7 @@ class Tokenizer:
         return b"".join(map(self._bytes.__getitem__, tokens.tolist()))
 
 
-class Decoder:
+class Decoder(TextDecoder):
     """Emits text as soon as its bytes are complete; all it emits joined is `Tokenizer.decode`."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
