@@ -22,6 +22,8 @@ from seqstate.states._mixer import Mixer, Shape, Tokens
 from seqstate.states._mlp import MLP
 from seqstate.states._short_convolution import newest, short_convolution
 
+SPAN = 1024  # tokens that go through all layers together: more leave a processor's caches
+
 
 class MixerStack(StateModel, HasAggregates):
     """Abstract: a part chooses the shape and builds the mixer of a layer.
@@ -49,6 +51,19 @@ class MixerStack(StateModel, HasAggregates):
         state: State | None = None,
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], State]:
+        if x.shape[1] <= SPAN:
+            return self._read_span(x, state, lengths)
+        hidden = []
+        for start in range(0, x.shape[1], SPAN):
+            part = x[:, start : start + SPAN]
+            left = None if lengths is None else (lengths - start).clamp(0, part.shape[1])
+            out, state = self._read_span(part, state, left)
+            hidden.append(out)
+        return torch.cat(hidden, 1), state
+
+    def _read_span(
+        self, x: Tensor, state: State | None, lengths: Tensor | None
+    ) -> tuple[Tensor, State]:
         state = self.init_state(x.shape[0]) if state is None else state
         recent, after = [], []
         for i, layer in enumerate(self.layers):

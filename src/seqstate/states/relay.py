@@ -64,10 +64,11 @@ class Star(Mixer):
 
     def init_state(self, batch_size: int) -> dict[str, Tensor]:
         relay, node = (part.expand(batch_size, -1, -1) for part in self.first)
-        mass = relay.new_ones(batch_size)
+        standing = relay.new_zeros(batch_size)
         read = torch.zeros(batch_size, dtype=torch.int64, device=relay.device)
         chunk = relay.new_zeros(batch_size, self.chunk, *relay.shape[1:])
-        return {"relay": self._refresh(relay, mass, node[:, :, None]), "chunk": chunk, "read": read}
+        relay = self._refresh(relay, standing, node[:, :, None], self._sharpness())
+        return {"relay": relay, "chunk": chunk, "read": read}
 
     def forward(self, tokens: Tokens, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         time, read = tokens.key.shape[1], state["read"]
@@ -109,30 +110,36 @@ class Star(Mixer):
         total: Int[Tensor, " B"],
     ) -> Float[Tensor, "P1 B H X"]:
         """The relay before each chunk, and after the last; an unfinished chunk does not change it."""
-        relays = [relay.to(grid.dtype)]
+        full = total >= self.chunk * torch.arange(1, len(grid) + 1, device=grid.device)[:, None]
+        some, every = full.any(1).tolist(), full.all(1).tolist()
+        relays, sharpness, standing = [relay.to(grid.dtype)], self._sharpness(), mass.log()
         for n, nodes in enumerate(grid):
-            full = total >= (n + 1) * self.chunk
-            if bool(full.any()):
-                refreshed = self._refresh(relays[-1], mass[n], nodes)
-                relays.append(torch.where(full[:, None, None], refreshed, relays[-1]))
-            else:
-                relays.append(relays[-1])
+            after = relays[-1]
+            if some[n]:
+                after = self._refresh(after, standing[n], nodes, sharpness)
+            if some[n] and not every[n]:
+                after = torch.where(full[n, :, None, None], after, relays[-1])
+            relays.append(after)
         return torch.stack(relays)
+
+    def _sharpness(self) -> Float[Tensor, "H 1"]:
+        return self.log_sharpness.exp()[:, None] / math.sqrt(self.size)
 
     def _refresh(
         self,
         relay: Float[Tensor, "B H X"],
-        mass: Float[Tensor, " B"],
+        standing: Float[Tensor, " B"],
         nodes: Float[Tensor, "B H L X"],
+        sharpness: Float[Tensor, "H 1"],
     ) -> Float[Tensor, "B H X"]:
+        """The relay and the nodes of a chunk pooled by the relay's own query. standing: log of its mass."""
         key = relay[..., : self.size]
-        aim = self.query + torch.einsum("bhk,hkj->bhj", key, self.turn)
-        sharpness = self.log_sharpness.exp()[:, None] / math.sqrt(self.size)
+        aim = self.query + (key.unsqueeze(-2) @ self.turn).squeeze(-2)
         aim = F.normalize(aim, dim=-1) * sharpness
-        own = (aim * key).sum(-1) + mass.log()[:, None]
+        own = (aim * key).sum(-1, keepdim=True) + standing[:, None, None]
         scores = (nodes[..., : self.size] @ aim.unsqueeze(-1)).squeeze(-1)
-        share = torch.cat([own.unsqueeze(-1), scores], -1).softmax(-1)
-        return share[..., :1] * relay + (share[..., None, 1:] @ nodes).squeeze(-2)
+        share = torch.cat([own, scores], -1).softmax(-1).unsqueeze(-2)
+        return share[..., 0] * relay + (share[..., 1:] @ nodes).squeeze(-2)
 
     def _ask(
         self, query: Float[Tensor, "B T H K"], begun: Int[Tensor, " B"], chunks: int
