@@ -153,6 +153,7 @@ def write(folder: Path, model: Any, named: dict[str, Tensor]) -> None:
     model.generation_config.save_pretrained(folder)
     card.write(folder / "README.md", model)
     write_atomic(folder / SHIM, SHIM_TEXT.encode())
+    share_tokenizer(folder)
     extra = {
         "architectures": [type(model).__name__],
         "auto_map": AUTO_MAP,
@@ -160,6 +161,14 @@ def write(folder: Path, model: Any, named: dict[str, Tensor]) -> None:
         "use_cache": model.config.use_cache,
     }
     write_json(folder / "config.json", {**own, **extra})
+
+
+def share_tokenizer(folder: Path) -> None:
+    """Give the members of a fusion the tokeniser of the whole: each is a model of ours by itself."""
+    if (source := folder / "tokenizer.json").exists():
+        for member in folder.glob("members/*"):
+            write_atomic(member / "tokenizer.json", source.read_bytes())
+            share_tokenizer(member)
 
 
 def _write_model(folder: Path, described: Described, named: dict[str, Tensor]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
+from seqstate.hub.files import share_tokenizer
 from seqstate.text.tokenizer import BOUNDARIES, UNKNOWN
 
 UNLIMITED = 1 << 30
@@ -45,6 +46,7 @@ class SeqstateTokenizer(PreTrainedTokenizerFast):
         config = json.loads(path.read_text(encoding="utf-8"))
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        share_tokenizer(Path(save_directory))
         return written
 
 
