@@ -45,14 +45,15 @@ def fuse(
     text: str | Path | None = None,
     *,
     weights: str = "context",
-    mix: str = "linear",
+    mix: str = "geometric",
     seed: int = 0,
 ) -> Trained:
     """Mix trained models with weights learnt on a text none of them has read.
 
     text: a file, or the text itself if it has a line break or is longer than a path can be; None: the
     held-out part of the corpus all of them were trained on. weights: global, confidence or context; mix:
-    linear or geometric (see seqstate.fusion).
+    linear or geometric (see seqstate.fusion), which over large vocabularies learns from the beginning of
+    the text only (`teachable`).
 
     Raises ValueError for models of different tokenisers, text a model has read in training, or too little.
     """
@@ -114,11 +115,12 @@ def learn(
     ids: NDArray,
     *,
     weights: str = "context",
-    mix: str = "linear",
+    mix: str = "geometric",
     seed: int = 0,
 ) -> Trained:
     """A fusion of `members` whose weights are learnt on token ids."""
     torch.manual_seed(seed)
+    ids = ids[: teachable(members, mix)]
     config = FusionConfig.of([member.config for member in members], weights=weights, mix=mix)
     model = config.build([member.model for member in members])
     model.to(device_of(members[0].model))
@@ -126,27 +128,39 @@ def learn(
     with torch.no_grad():
         if weights != "global":
             model.gate.standardise(heard.features)
-        model.gate.score.copy_(best_constant(heard.own))
+        best = best_constant(heard.own)
+        model.gate.score.copy_(best.exp() if mix == "geometric" else best)
     if (weights, mix) != ("global", "linear"):
         descend(model, heard, seed)
     with torch.no_grad():
-        scores = model.gate(heard.features)
+        scores = model.gate(heard.features, heard.words)
         model.gate.mean.copy_((scores if mix == "geometric" else scores.softmax(-1)).mean(0))
     return Trained(model.eval(), members[0].tokenizer, config, members=tuple(members))
 
 
+def teachable(members: Sequence[Trained], mix: str) -> int | None:
+    """How many tokens weights are learnt from at most; None: any number.
+
+    A geometric mix is normalised over the vocabulary at every step, so all log-probabilities are kept.
+    """
+    if mix == "linear":
+        return None
+    return MOST // (members[0].config.vocab_size * len(members))
+
+
 @dataclass
 class Heard:
-    """What the members said of a text: features and the target's log-probability, and all of them if kept."""
+    """What the members said after each word: features, the target's log-probability, and all if kept."""
 
     features: Float[Tensor, "N M F"]
     own: Float[Tensor, "N M"]
+    words: Int[Tensor, " N"]
     targets: Int[Tensor, " N"]
     said: Float[Tensor, "N M V"] | None
 
     def nats(self, model: Fusion, at: Int[Tensor, " Q"] | slice) -> Float[Tensor, " Q"]:
         """Negative log-likelihood of the mix at some positions."""
-        scores = model.gate(self.features[at])
+        scores = model.gate(self.features[at], self.words[at])
         if self.said is None:
             return -(scores.log_softmax(-1) + self.own[at]).logsumexp(-1)
         logits = geometric(scores, self.said[at])
@@ -159,16 +173,14 @@ def listen(model: Fusion, ids: NDArray, *, context: int, carry: bool) -> Heard:
     if len(ids) <= 100:
         raise ValueError(f"{len(ids)} tokens are too few to learn weights from; give more text")
     keep = model.mix == "geometric"
-    if keep:
-        ids = ids[: MOST // (model.vocab_size * len(model.members))]
     parts: list[tuple[Tensor, ...]] = []
     for tokens, targets, scored, state in _reads(model, ids, context, carry):
         said, state[0] = model.members_say(tokens, state[0])
         own = said.gather(-1, targets[..., None, None].expand(*said.shape[:-1], 1)).squeeze(-1)
-        seen = (features(said), own, targets, *([said] if keep else []))
+        seen = (features(said), own, tokens, targets, *([said] if keep else []))
         parts.append(tuple(value[scored] for value in seen))
     columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-    return Heard(columns[0], columns[1], columns[2], columns[3] if keep else None)
+    return Heard(*columns[:4], columns[4] if keep else None)
 
 
 def _reads(model: Fusion, ids: NDArray, context: int, carry: bool) -> Iterator[tuple]:

@@ -4,9 +4,9 @@
     geometric   p(w) is proportional to prod_i p_i(w) ^ a_i, the exponents a_i are free
 
 The weights are the same everywhere (`global`), or depend on how sure each member is of itself
-(`confidence`), or come from a small network over what all members say (`context`). Linear and global is
-Jelinek & Mercer 1980; a gate is the mixture of experts of Jacobs et al. 1991; geometric is the product of
-experts of Hinton 2002, and with free exponents the mixing of Mahoney's PAQ (2005).
+(`confidence`), or come from a small network over what all members say and the newest word (`context`).
+Linear and global is Jelinek & Mercer 1980; a gate is the mixture of experts of Jacobs et al. 1991; geometric
+is the product of experts of Hinton 2002, and with free exponents the mixing of Mahoney's PAQ (2005).
 
 Members are fixed. The state is theirs, side by side; the gate reads what they say now, so it carries none.
 """
@@ -21,12 +21,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.core.model import LanguageModel
+from seqstate.core.model import LanguageModel, last_real
 from seqstate.core.state import State
 
 WEIGHTS = ("global", "confidence", "context")
 MIXES = ("linear", "geometric")
 FEATURES = 3  # of a member, see `features`
+HIDDEN, WORD = 16, 8  # units of the network of `context`, and numbers it knows a word by
 FLOOR = -30.0  # least log-probability a geometric mix takes: 0 to the power 0 is no number
 TILE = 1 << 24  # log-probabilities of all members held at once
 
@@ -65,13 +66,13 @@ class FusionConfig:
 
 
 class Gate(nn.Module):
-    """Scores of the members from their features: M numbers, or linear in a member's own, or a network.
+    """Scores of the members: M numbers, or linear in a member's own features, or a network over all of them.
 
     Features are standardised by `centre` and `spread`, which are measured where the weights are learnt.
     mean: of each member's weight there, for people to look at.
     """
 
-    def __init__(self, members: int, weights: str, hidden: int = 16) -> None:
+    def __init__(self, members: int, weights: str, vocab_size: int) -> None:
         super().__init__()
         self.weights = weights
         self.score = nn.Parameter(torch.zeros(members))
@@ -81,9 +82,11 @@ class Gate(nn.Module):
         if weights == "confidence":
             self.slope = nn.Parameter(torch.zeros(members, FEATURES))
         if weights == "context":
-            self.read = nn.Linear(members * FEATURES, hidden)
-            self.write = nn.Linear(hidden, members, bias=False)
+            self.words = nn.Embedding(vocab_size, WORD)
+            self.read = nn.Linear(members * FEATURES + WORD, HIDDEN)
+            self.write = nn.Linear(HIDDEN, members, bias=False)
             nn.init.zeros_(self.write.weight)
+            nn.init.zeros_(self.words.weight)  # a word the weights were not learnt on says nothing
 
     @torch.no_grad()
     def standardise(self, features: Float[Tensor, "N M F"]) -> None:
@@ -91,12 +94,15 @@ class Gate(nn.Module):
         self.centre.copy_(features.mean(0))
         self.spread.copy_(features.std(0).clamp(min=1e-3))
 
-    def forward(self, features: Float[Tensor, "*B M F"]) -> Float[Tensor, "*B M"]:
+    def forward(
+        self, features: Float[Tensor, "*B M F"], words: Int[Tensor, "*B"]
+    ) -> Float[Tensor, "*B M"]:
         scaled = (features - self.centre) / self.spread
         if self.weights == "confidence":
             return self.score + (scaled * self.slope).sum(-1)
         if self.weights == "context":
-            return self.score + self.write(torch.tanh(self.read(scaled.flatten(-2))))
+            seen = torch.cat([scaled.flatten(-2), self.words(words)], -1)
+            return self.score + self.write(torch.tanh(self.read(seen)))
         return self.score.expand(features.shape[:-1])
 
 
@@ -104,7 +110,7 @@ class Fusion(LanguageModel):
     """members: models of one vocabulary. weights: global, confidence or context. mix: linear or geometric."""
 
     def __init__(
-        self, members: Sequence[LanguageModel], *, weights: str = "context", mix: str = "linear"
+        self, members: Sequence[LanguageModel], *, weights: str = "context", mix: str = "geometric"
     ) -> None:
         super().__init__()
         if len(members) < 2:
@@ -122,7 +128,7 @@ class Fusion(LanguageModel):
             )
         self.vocab_size, self.mix = sizes[0], mix
         self.members = nn.ModuleList(members).requires_grad_(False)
-        self.gate = Gate(len(members), weights)
+        self.gate = Gate(len(members), weights, self.vocab_size)
         self.train(False)
 
     def train(self, mode: bool = True) -> Fusion:
@@ -141,7 +147,7 @@ class Fusion(LanguageModel):
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T V"], State]:
         said, after = self._ask("forward", tokens, state, lengths)
-        return self.mixed(said), after
+        return self.mixed(said, tokens), after
 
     def next_logits(
         self,
@@ -150,7 +156,7 @@ class Fusion(LanguageModel):
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B V"], State]:
         said, after = self._ask("next_logits", tokens, state, lengths)
-        return self.mixed(said), after
+        return self.mixed(said, last_real(tokens.unsqueeze(-1), lengths).squeeze(-1)), after
 
     def nll(
         self,
@@ -172,9 +178,11 @@ class Fusion(LanguageModel):
         """Log-probabilities of every member, and the state."""
         return self._ask("forward", tokens, state, None)
 
-    def mixed(self, said: Float[Tensor, "*B M V"]) -> Float[Tensor, "*B V"]:
-        """Logits of the mix of what the members say (log-probabilities)."""
-        scores = self.gate(features(said))
+    def mixed(
+        self, said: Float[Tensor, "*B M V"], words: Int[Tensor, "*B"]
+    ) -> Float[Tensor, "*B V"]:
+        """Logits of the mix of what the members say (log-probabilities) after each of `words`."""
+        scores = self.gate(features(said), words)
         return (geometric if self.mix == "geometric" else linear)(scores, said)
 
     def _ask(self, method: str, tokens, state, lengths) -> tuple[Tensor, State]:

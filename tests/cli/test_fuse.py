@@ -184,3 +184,15 @@ def test_without_held_out_text_one_is_asked_for(seqstate, models, book, tmp_path
     assert "no longer in the cache; give held-out text" in err
     with pytest.raises(ValueError, match="too few"):
         package.fuse(models, "short\ntext")
+
+
+def test_a_product_over_many_words_learns_from_as_much_as_fits(
+    seqstate, models, tmp_path, monkeypatch
+):
+    size = Trained.load(models[0]).tokenizer.vocab_size
+    monkeypatch.setattr("seqstate.fusing.MOST", 200 * size * 2)
+    taught = []
+    for mix in ("geometric", "linear"):
+        command = ["fuse", *models[:2], "--mix", mix, "--out", tmp_path / mix, "--json"]
+        taught.append(json.loads(seqstate(*command)[1])["taught_tokens"])
+    assert taught[0] == 200 < taught[1]

@@ -82,7 +82,7 @@ def test_the_mix_is_the_formula_word_by_word(kind):
     with torch.no_grad():
         mixed = fusion(tokens)[0].double().softmax(-1)
         said = torch.stack([one(tokens)[0].log_softmax(-1) for one in fusion.members], -2)
-        weights = fusion.gate(features(said)).double()
+        weights = fusion.gate(features(said), tokens).double()
     for b, t in itertools.product(range(2), range(5)):
         chances = said[b, t].double().exp()
         if kind[1] == "linear":
@@ -113,7 +113,7 @@ def test_a_word_a_member_rules_out_is_no_nan_in_any_mix():
     for mix in ("linear", "geometric"):
         fusion = built("context", mix)
         fusion.gate = awake(Fusion(list(fusion.members)[:2], weights="context", mix=mix).gate)
-        mixed = fusion.mixed(never).softmax(-1)
+        mixed = fusion.mixed(never, torch.tensor(3)).softmax(-1)
         mixed.log().sum().backward()
         assert mixed.isfinite().all()
         assert all(one.grad.isfinite().all() for one in fusion.gate.parameters())
@@ -179,7 +179,8 @@ def test_weights_by_context_follow_who_knows_and_constant_ones_cannot(mix):
         heard = listen(fusion, walk(3000, 1), context=16, carry=True)
         fusion.gate.standardise(heard.features)
         with torch.no_grad():
-            fusion.gate.score.copy_(best_constant(heard.own))
+            best = best_constant(heard.own)
+            fusion.gate.score.copy_(best.exp() if mix == "geometric" else best)
         descend(fusion, heard, seed=0)
         nats[weights] = evaluate(fusion, walk(3000, 2), 1).nats_per_token
     alone = evaluate(Knows([0, 1, 2, 3]), walk(3000, 2), 1).nats_per_token

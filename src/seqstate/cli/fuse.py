@@ -34,7 +34,7 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument(
         "--mix",
-        default="linear",
+        default="geometric",
         choices=["linear", "geometric"],
         help="average of probabilities, or product of their powers",
     )
@@ -50,7 +50,7 @@ def run(options) -> int:
     import torch
 
     from seqstate.cli import display
-    from seqstate.fusing import learn, opened, refuse_read, save_whole
+    from seqstate.fusing import learn, opened, refuse_read, save_whole, teachable
 
     torch.set_num_threads(options.threads)
     out = Path(options.out)
@@ -60,6 +60,7 @@ def run(options) -> int:
         members = opened(options.models)
         teaching, testing, test_bytes = texts(options, members)
         preparing("looking for text the models have read")
+        teaching = teaching[: teachable(members, options.mix)]
         for ids in (teaching, testing):
             untold = refuse_read(members, options.models, ids)
         preparing("learning the weights")
