@@ -70,7 +70,8 @@ def fit(
     watch: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
 ) -> Outcome:
-    """Train `model` in place on token ids and leave the weights with the best validation loss in it.
+    """Train `model` in place on token ids and leave the weights with the best validation loss in it
+    (the last ones if a schedule runs: earlier ones are not as sharp as was asked).
 
     train, valid: 1-d id arrays (may be memory-mapped). folder: gets metrics.jsonl and checkpoints; with
     `resume`, training goes on from the checkpoint there and ends with the weights of an uninterrupted run.
@@ -137,7 +138,8 @@ class _Loop:
         self.reader: Reader = reader(train, rows=rows, context=config.context, seed=config.seed)
         self.optimiser = adamw(model, config)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.scheduled = [part for part in model.modules() if isinstance(part, Scheduled)]
+        parts = [part for part in model.modules() if isinstance(part, Scheduled)]
+        self.scheduled = [part for part in parts if part.anneal != 1]
         self.device = device_of(model)
         self.carried: list[State | None] = [None] * config.accumulate
         self.outcome = Outcome()
@@ -252,7 +254,7 @@ class _Loop:
         }
         outcome.curve.append(point)
         metrics(point)
-        if nats < self.best_nats or not self.best:
+        if nats < self.best_nats or not self.best or self.scheduled:
             self.best_nats, self.worse = nats, 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         else:

@@ -94,6 +94,21 @@ def test_training_drives_it_and_saves_where_it_ended(spec):
     assert last == pytest.approx(geometric(first[name], end, share))
 
 
+def test_the_end_of_a_schedule_is_kept_although_an_earlier_model_predicted_better():
+    spec = "multi_hamming(groups=4, anneal=0.001)"
+    config = RunConfig(
+        state="lstm(width=8)", energy=spec, corpus="test", steps=60, batch_size=4, context=8,
+        eval_every=6, patience=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = build_model(config.state, spec, vocab_size=11)
+    ids = (np.arange(600) % 11).astype(np.uint16)
+    outcome = fit(model, ids, ids[:100], config)
+    nats = [point["valid_nats"] for point in outcome.curve]
+    assert outcome.stopped == "budget" and nats[-1] > min(nats)
+    assert model.head.energy.sharpness.item() == pytest.approx(geometric(1.0, 0.001, 59 / 60))
+
+
 def test_even_and_separate_bits_cost_nothing_and_others_do():
     both = torch.tensor([[a, b] for a in (0.0, 1.0) for b in (0.0, 1.0)]).double()
     assert uneven(both) == pytest.approx(0.0, abs=1e-9)

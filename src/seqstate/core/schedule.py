@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 class Scheduled(ABC):
     """The training loop tells it before every step how far the training is; at no other time it changes."""
 
+    anneal: float  # how many times sharper it is at the end; 1: nothing is scheduled
+
     @abstractmethod
     def schedule(self, share: float) -> None:
         """Set what is scheduled from the share of the training done, in [0, 1], and from nothing else.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
@@ -105,8 +106,8 @@ def spectrum(row: Row) -> list[float]:
     """Singular values of the first run that has them, the largest 1."""
     for reading in _readings(row, "logit_rank"):
         values = reading.tags.get("spectrum")
-        if isinstance(values, list) and values and values[0] > 0:
-            return [float(value) / values[0] for value in values]
+        if isinstance(values, list) and values and all(map(_number, values)) and values[0] > 0:
+            return [value / values[0] for value in values]
     return []
 
 
@@ -165,7 +166,13 @@ def lines(rows: list[Row], models: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def _readings(row: Row, name: str) -> list[Reading]:
-    return [one for run in row.runs for one in run.readings if one.name == name]
+    return [
+        one for run in row.runs for one in run.readings if one.name == name and _number(one.value)
+    ]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _mean(row: Row, name: str) -> float | None:

@@ -23,7 +23,7 @@
     }
     const shown = { ...base, visible: !off.has(model) };
     const marker = { color: hue(model), symbol: looks[model].symbol, size: role === "end" ? 8 : 11 };
-    const digits = yaxis?.type === "log" ? ".2e" : ".3f";
+    const digits = yaxis?.type === "log" ? ".3g" : ".3f";
     const label = `<b>%{fullData.name}</b><br>${yaxis?.title.text}: %{y:${digits}}<br>${xaxis?.title.text}: %{x:.4s}<extra></extra>`;
     if (role === "rule") {
       return { ...shown, mode: "lines", hoverinfo: "skip", line: { color: hue(model), width: 1.2, dash: "dot" } };

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seqstate.report import audit as audits
-from seqstate.report import figures, numerals
+from seqstate.report import bits, figures, numerals
 from seqstate.report.asked import equal_terms, facts
 from seqstate.report.captions import curve_caption, memory_caption, size_caption, starvation_caption
 from seqstate.report.columns import COLUMNS
@@ -239,7 +239,13 @@ def instruments(ladder: Ladder, models: Models) -> Section | None:
             {"name": name, "tags": tagged, "unit": "" if unit == "1" else unit, "stats": found}
         )
     heads = [{"name": row.short, "model": models[row.label]} for row in rows]
-    return Section("instruments", "Instruments", {"heads": heads, "lines": lines})
+    content = {"heads": heads, "lines": lines}
+    followed = bits.followed(ladder)
+    if not followed:
+        return Section("instruments", "Instruments", content)
+    made = _drawn("instruments", "Instruments", bits.figures(followed, models), followed, models)
+    made.content.update(content)
+    return made
 
 
 def reproduce(ladder: Ladder, models: Models) -> Section:
