@@ -21,12 +21,12 @@ from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.record import Reading, RunConfig
 from seqstate.match import match_width, parameters_of
 
-INNERS = ("inner", "inner(scale=4.0)")
+INNERS = ("inner(scale=8.0, start=0.125)", "inner(scale=16.0, start=0.0625)")
 MEMBERS = (  # W: numbers a word has; soft_bits reads more bits than a word stores numbers
     "soft_bits(bits={2W}, store={W})",
     "soft_bits(bits={4W}, store={W})",
-    "multi_hamming(groups={W/4})",
-    "multi_hamming(groups={W/4}, tau=16.0)",
+    "multi_hamming(groups={W/4}, start=0.125, tau=32.0)",
+    "multi_hamming(groups={W/4}, start=0.0625, tau=64.0)",
 )
 PEERS = ("mos",)
 RATES = (0.005, 0.01, 0.02)
@@ -65,8 +65,8 @@ class EnergyBeatsInner(Claim):
         "At 16, 32, 64 or 128 numbers a word, on every text (two or more) and both bodies (LSTM, attention): "
         "perplexity lower by 1.5 % or more than the inner product's, at equal parameters and equal steps, "
         "and also when the inner product trains for the member's processor time; p < .01 each (paired t over "
-        "5 seeds that chose nothing, Holm over all cells). Learning rate and one setting of each tuned alike, "
-        "on the first text; the attention body takes the settings of the LSTM and tunes the rates again."
+        "5 seeds that chose nothing, Holm over all cells). Learning rate and one setting of each are tuned "
+        "alike on the first text; attention takes the LSTM's settings and tunes the rates again."
     )
     texts = 2
     tokenizer = "word"

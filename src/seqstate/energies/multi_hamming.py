@@ -54,7 +54,8 @@ class MultiHamming(Energy, HasBits, HasPenalty, Scheduled):
     """groups: features G (must divide the width). tau, a: start of the learnt scale and sharpness.
 
     activation: sigmoid, clamped or rational. anneal: sharpness at the end of a training (1: not scheduled).
-    penalty: weight of imbalance and redundancy of the bits.
+    penalty: weight of imbalance and redundancy of the bits. start: length of a fresh word vector; with a
+    large tau, a short one trains faster (see `inner`).
     """
 
     sharpness: Tensor  # if scheduled
@@ -69,22 +70,27 @@ class MultiHamming(Energy, HasBits, HasPenalty, Scheduled):
         activation: str = "sigmoid",
         anneal: float = 1.0,
         penalty: float = 0.0,
+        start: float = 1.0,
     ) -> None:
         super().__init__()
         check_groups(width, groups)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation={activation!r}; there are {', '.join(ACTIVATIONS)}")
-        if anneal <= 0 or penalty < 0:
+        if anneal <= 0 or penalty < 0 or start <= 0:
             raise ValueError(
-                f"anneal={anneal}, penalty={penalty}: a sharpness is above 0, a penalty not below"
+                f"anneal={anneal}, penalty={penalty}, start={start}: a sharpness and a length are above 0, "
+                "a penalty not below"
             )
         self.width, self.groups, self.activation = width, groups, activation
-        self.anneal, self.penalty_weight = anneal, penalty
+        self.anneal, self.penalty_weight, self.start = anneal, penalty, start
         self.log_tau = nn.Parameter(torch.full((groups,), math.log(tau)))
         self.log_a = nn.Parameter(torch.full((groups,), math.log(a)))
         self.b = nn.Parameter(torch.zeros(groups))
         if anneal != 1:
             self.register_buffer("sharpness", torch.tensor(1.0))
+
+    def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
+        nn.init.normal_(keys, std=self.start / math.sqrt(self.width))
 
     def forward(
         self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
