@@ -68,9 +68,9 @@ def opened(models: Sequence[Trained | str | Path]) -> list[Trained]:
     members = [one if isinstance(one, Trained) else Trained.load(one) for one in models]
     if len(members) < 2:
         raise ValueError(f"found {len(members)} models to fuse, wanted 2 or more")
-    first = members[0].tokenizer.model.to_str()
+    words = members[0].tokenizer.model.get_vocab()
     for name, member in zip(models[1:], members[1:], strict=True):
-        if member.tokenizer.model.to_str() != first:
+        if member.tokenizer.model.get_vocab() != words:
             raise ValueError(
                 f"{_name(name)} has another tokenizer than {_name(models[0])}; models are fused over one "
                 f"vocabulary: train both with the same (--tokenizer {_name(models[0])})"
