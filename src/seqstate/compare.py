@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from seqstate.core import registry
 from seqstate.core.record import Run, RunConfig, write_json
 from seqstate.core.spec import parse, parse_pair
 from seqstate.errors import Diverged, Interrupted
@@ -32,7 +33,19 @@ from seqstate.train import Progress, fit
 
 PROBE_SECONDS = 2.0  # of training, to learn a model's speed
 NEVER = 1 << 40
+RUN_SECONDS = 4.0  # of a run that are not its training: a process begins, the model is evaluated
 UNTRAINED_SHARE = 0.12  # of a budget, kept for validation, evaluation and start-up
+
+
+LADDER = [
+    "ngram(order=4)",
+    "rnn + inner",
+    "lstm + inner",
+    "lstm + multi_hamming",
+    "attention + inner",
+    "attention + multi_hamming",
+]
+TREES = {"pcfg", "table_pcfg", "low_rank_pcfg", "simple_pcfg"}  # last in a ladder
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class Entry:
 
 @dataclass
 class Plan:
-    """What a comparison settles before it trains; `steps` is the same for every entry."""
+    """What a comparison settles before it trains; `base` has every entry's steps or seconds."""
 
     corpus: str
     base: RunConfig
@@ -72,6 +85,20 @@ class Plan:
             for entry in self.entries
             if seed == self.seeds[0] or entry.parameters is not None  # counting has no seed
         ]
+
+
+def ladder(name: str) -> list[str]:
+    """The models of a ladder: `default`, or `full`: every state there is, with the inner product.
+
+    Raises ValueError for another name.
+    """
+    if name == "default":
+        return list(LADDER)
+    if name != "full":
+        raise ValueError(f"no ladder {name!r}: there are default and full")
+    trees = [state for state in registry.names("states") if state in TREES]
+    others = [state for state in registry.names("states") if state not in TREES]
+    return [*others, "lstm + multi_hamming", "attention + multi_hamming", *trees]
 
 
 def settle(
@@ -149,6 +176,15 @@ def steps_for(plan: Plan, corpus: Corpus, seconds: float, jobs: int, rates: int 
     return max(20, int(seconds * (1 - UNTRAINED_SHARE) / cost / plan.base.tokens_per_step))
 
 
+def seconds_for(plan: Plan, seconds: float, jobs: int, rates: int = 1) -> float:
+    """Training seconds, the same for all entries, so that the whole comparison takes about `seconds`."""
+    models = len(plan.entries)
+    turns = makespan([1.0] * models * len(plan.seeds), jobs)
+    if rates > 1:
+        turns += makespan([1.0] * models * rates, jobs) / TUNING_SHARE
+    return max(1.0, seconds * (1 - UNTRAINED_SHARE) / turns - RUN_SECONDS)
+
+
 def makespan(durations: Sequence[float], workers: int) -> float:
     """When the last of these jobs ends, if each in turn goes to the first worker that is free."""
     free = [0.0] * max(1, workers)
@@ -164,6 +200,7 @@ def save_plan(plan: Plan, folder: Path, extra: dict[str, Any]) -> None:
         "parameters_matched": plan.parameters,
         "seeds": plan.seeds,
         "steps": plan.base.steps,
+        "seconds": plan.base.seconds,
         "models": [entry.label for entry in plan.entries],
         "learning_rates": {entry.label: entry.lr for entry in plan.entries if entry.lr is not None},
         "tokens_per_second": {label: round(rate) for label, rate in plan.rates.items()},
@@ -206,7 +243,11 @@ def tune(
     Records are kept under `folder/tuning`, apart from the comparison's own. A rate that diverges loses.
     """
     trained = [entry for entry in plan.entries if entry.parameters is not None]
-    base = plan.base.replace(steps=max(20, (plan.base.steps or 0) // TUNING_SHARE))
+    base = plan.base
+    if base.seconds is None:
+        base = base.replace(steps=max(20, (base.steps or 0) // TUNING_SHARE))
+    else:
+        base = base.replace(seconds=max(1.0, base.seconds / TUNING_SHARE))
     tries = [
         Plan(plan.corpus, base.replace(lr=rate), plan.parameters, trained, plan.seeds[:1])
         for rate in rates
@@ -269,7 +310,7 @@ def run_all(
 
             def follow(_: None = None) -> None:
                 for index in missing:
-                    _follow(status[index], folders[index], configs[index].steps or 1)
+                    _follow(status[index], folders[index], configs[index])
                 if watch:
                     watch(status)
 
@@ -300,7 +341,7 @@ def _into(status: list[Status], index: int, watch) -> Callable[[Progress], None]
     return update
 
 
-def _follow(status: Status, folder: Path, steps: int) -> None:
+def _follow(status: Status, folder: Path, config: RunConfig) -> None:
     status.done = (folder / "run.json").exists()
     metrics = folder / "metrics.jsonl"
     if status.done or not metrics.exists():
@@ -311,5 +352,8 @@ def _follow(status: Status, folder: Path, steps: int) -> None:
             point = json.loads(lines[-1])
         except ValueError:
             return  # the line is being written
-        status.share = min(1.0, point["step"] / steps)
+        if config.seconds is None:
+            status.share = min(1.0, point["step"] / (config.steps or 1))
+        else:
+            status.share = min(1.0, point["wall_seconds"] / config.seconds)
         status.train_nats, status.valid_nats = point["train_nats"], point["valid_nats"]

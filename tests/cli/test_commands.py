@@ -263,15 +263,23 @@ def test_compare_runs_in_processes_and_within_a_time(seqstate, book, tmp_path):
     assert plan["steps"] >= 20
 
 
-def test_a_comparison_by_time_goes_on_without_training_anything_twice(seqstate, book, tmp_path):
+@pytest.mark.parametrize("equal", ["tokens", "time"])
+def test_a_comparison_by_time_goes_on_without_training_anything_twice(
+    seqstate, book, tmp_path, equal
+):
     common = [
         "compare", book, "--tokenizer", "char", "--budget", "3s", "--jobs", "1", "--parameters", "9000",
+        "--equal", equal,
         "--models", "ngram(order=3)", "rnn + inner", "lstm + inner", "attention + multi_hamming",
         "--out", tmp_path / "ladder",
     ]  # fmt: skip
     assert seqstate(*common)[0] == 0
     first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ladder/runs/*/run.json")}
     plan = (tmp_path / "ladder" / "plan.json").read_text()
+    configs = [json.loads(path.read_text())["config"] for path in first]
+    shared = {config["steps" if equal == "tokens" else "seconds"] for config in configs}
+    assert len(shared) == 1
+    assert shared != {None}
     assert seqstate(*common)[0] == 0
     again = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ladder/runs/*/run.json")}
     assert again == first

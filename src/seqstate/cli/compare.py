@@ -3,6 +3,7 @@
   seqstate compare                                      default models, your Python's documentation, 5 minutes
   seqstate compare book.txt --budget 10m --seeds 3      with the spread over three seeds
   seqstate compare book.txt --lr 1e-3 3e-3 1e-2         each model at the best of three learning rates
+  seqstate compare book.txt --ladder full --budget 30m  every state there is, each with the same training time
   seqstate compare book.txt --models "ngram(order=6)" "lstm + inner" "lstm + multi_hamming(groups=16)"
 
 Widths are solved so that all models have about --parameters numbers (a width you give is kept). Records are
@@ -17,16 +18,6 @@ from pathlib import Path
 
 from seqstate.cli import options as shared
 
-MODELS = [
-    "ngram(order=4)",
-    "rnn + inner",
-    "lstm + inner",
-    "lstm + multi_hamming",
-    "attention + inner",
-    "attention + multi_hamming",
-]
-
-
 USAGE = "[TEXT ...]"
 
 
@@ -34,8 +25,15 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "text", nargs="*", default=[], metavar="TEXT", help="files, folders, globs or -"
     )
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--models", nargs="+", metavar="MODEL", help='"STATE + ENERGY" ...')
+    asked.add_argument(
+        "--ladder", choices=("default", "full"), default="default", help="a set of models"
+    )
     parser.add_argument(
-        "--models", nargs="+", default=MODELS, metavar="MODEL", help='"STATE + ENERGY" ...'
+        "--equal",
+        choices=("tokens", "time"),
+        help="what every model has the same of; default tokens, for the full ladder time",
     )
     parser.add_argument(
         "--parameters", type=int, default=500_000, help="numbers every model shall have"
@@ -73,7 +71,12 @@ def run(options) -> int:
     former = former_plan(folder, options, corpus.id)
     parameters = former["parameters_matched"] if former else options.parameters
     plan = compare.settle(
-        options.models, corpus, base, parameters=parameters, seeds=seeds, settled=former is not None
+        options.models or compare.ladder(options.ladder),
+        corpus,
+        base,
+        parameters=parameters,
+        seeds=seeds,
+        settled=former is not None,
     )
     show_match(plan, display.note)
     jobs = options.jobs or os.cpu_count() or 1
@@ -122,11 +125,23 @@ def check(options) -> None:
 DEFAULT_SECONDS = 240.0
 
 
+def equal(options) -> str:
+    """What is shared out equally: tokens; or time, where some rungs are a hundred times slower."""
+    slow = options.ladder == "full" and not options.models
+    return options.equal or ("time" if slow else "tokens")
+
+
 def asked(options) -> dict:
     """What a folder settles once: with the same wishes, a later call keeps its widths and steps."""
     budget = options.budget or DEFAULT_SECONDS
     step = [options.batch_size, options.context, options.accumulate]
-    return {"budget": budget, "step": step, "lr": options.lr, "parameters": options.parameters}
+    return {
+        "budget": budget,
+        "equal": equal(options),
+        "step": step,
+        "lr": options.lr,
+        "parameters": options.parameters,
+    }
 
 
 def former_plan(folder: Path, options, corpus: str) -> dict | None:
@@ -160,6 +175,13 @@ def budgeted(plan, corpus, options, former: dict | None, jobs: int, note):
         note(f"{former['steps']:,} steps a model, as settled before in this folder")
         plan.rates = dict(former["tokens_per_second"])
         return plan.base.replace(steps=former["steps"])
+    if former and former["seconds"]:
+        note(f"{former['seconds']:.0f} s of training a model, as settled before in this folder")
+        return plan.base.replace(steps=None, seconds=former["seconds"])
+    if equal(options) == "time":
+        seconds = compare.seconds_for(plan, asked(options)["budget"], jobs, len(options.lr))
+        note(f"{seconds:.0f} s of training a model")
+        return plan.base.replace(steps=None, seconds=round(seconds, 1))
     note("measuring the speed of each model to share out the time")
     steps = compare.steps_for(plan, corpus, asked(options)["budget"], jobs, len(options.lr))
     note(f"{steps:,} steps of {plan.base.tokens_per_step:,} tokens a model")
