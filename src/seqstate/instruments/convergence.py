@@ -1,4 +1,4 @@
-"""Whether latents solved at run time are solved: last relative step, iterations, and share not converged.
+"""Whether latents are solved: last relative step, iterations, share not converged.
 
 A position counts as not converged if its last step is above the state's tolerance, relative to the length of
 the latent. `worst` in the tags is the largest residual; `by_head` is N x H; `histogram` counts latents by

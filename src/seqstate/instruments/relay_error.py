@@ -1,9 +1,10 @@
-"""How far a factored aggregate is from the full one: |given - full| / |full| over the same q, k and v.
+"""Error of a factored aggregate against exact attention over the same queries, keys and values.
 
-The full aggregate is causal softmax attention of every query over all keys so far, computed exactly in
-float64. By prefix length in the tags (`curve`: tokens read, error), at 1, 2, 4, 8, ... tokens and at the end:
-a factoring of fixed size may do worse the longer the prefix. `mean_error` is what giving every query the
-plain mean of the values would cost: an aggregate worth its name is below it. `by_head`: N x H, at the end.
+|given - full| / |full|; the full aggregate is causal softmax attention of every query over all keys so far,
+computed exactly in float64. By prefix length in the tags (`curve`: tokens read, error), at 1, 2, 4, 8, ...
+tokens and at the end: a factoring of fixed size may do worse the longer the prefix. `mean_error` is what
+giving every query the plain mean of the values would cost: an aggregate worth its name is below it.
+`by_head`: N x H, at the end.
 """
 
 from __future__ import annotations

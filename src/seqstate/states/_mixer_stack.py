@@ -68,7 +68,7 @@ class MixerStack(StateModel, HasAggregates):
         recent, after = [], []
         for i, layer in enumerate(self.layers):
             seen, tokens = layer.read(x, state["recent"][:, i], lengths)
-            mixed, kept = layer.mixer(tokens, state["mixed"][i])
+            mixed, kept = layer.mix(tokens, state["mixed"][i])
             recent.append(newest(seen, self.shape.convolution - 1, lengths))
             after.append(kept)
             x = layer.write(x, mixed)
@@ -88,7 +88,7 @@ class MixerStack(StateModel, HasAggregates):
         state = self.init_state(x.shape[0]) if state is None else state
         for i, layer in enumerate(self.layers):
             _, tokens = layer.read(x, state["recent"][:, i], None)
-            mixed, _ = layer.mixer(tokens, state["mixed"][i])
+            mixed, _ = layer.mix(tokens, state["mixed"][i])
             yield layer.mixer, tokens, mixed
             x = layer.write(x, mixed)
 
@@ -124,7 +124,7 @@ class Layer(nn.Module):
         seen = torch.cat([recent, self.norm(x)], 1)
         inputs = short_convolution(seen, self.taps)
         projected = self.project(inputs).view(*x.shape[:2], -1, self.shape.head_width)
-        # half precision has too short exponents and mantissas for sums over a whole text
+        # half precision is too short for sums over a whole text
         short = projected.dtype in (torch.bfloat16, torch.float16)
         aim = Aim(self.shape.heads, self.shape.heads, True, None)
         heads = split_heads(projected.float() if short else projected, self.log_sharpness, aim)
@@ -132,6 +132,16 @@ class Layer(nn.Module):
         if lengths is not None:
             real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         return seen, Tokens(*heads, inputs, real)
+
+    def mix(
+        self, tokens: Tokens, state: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, "B T H K"], dict[str, Tensor]]:
+        """What each token is given, in full precision, and the mixer's state."""
+        device = tokens.key.device.type
+        if not torch.is_autocast_enabled(device):
+            return self.mixer(tokens, state)
+        with torch.autocast(device, enabled=False):
+            return self.mixer(tokens._replace(input=tokens.input.float()), state)
 
     def write(
         self, x: Float[Tensor, "B T D"], mixed: Float[Tensor, "B T H K"]

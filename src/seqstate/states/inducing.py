@@ -1,4 +1,4 @@
-"""Inducing points: learnt queries pool the whole prefix into a few slots, and tokens attend to those.
+"""Inducing points: learnt queries pool the prefix into a few slots; tokens attend to those.
 
 Per head and slot m with learnt query p_m:
 

@@ -1,4 +1,4 @@
-"""Latent: every token solves for a latent query in equilibrium with gated slots, by iteration at run time.
+"""Latent: every token solves for a query in equilibrium with gated slots, at run time.
 
 Per head, with slots of keys r_m and values u_m that forget (as in `gated_slots`), and a query q_t, the latent
 minimises an energy,

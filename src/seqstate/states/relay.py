@@ -1,4 +1,4 @@
-"""Relay: tokens see their own chunk exactly and all before it through one shared node a head, the relay.
+"""Relay: tokens see their chunk exactly, and all before it through one shared node a head.
 
 The Star Transformer (Guo et al. 2019, https://arxiv.org/abs/1902.09113) made causal: its relay asks with a
 query made of the relay itself, which is affordable once a chunk. Per head, with relay (r, u) standing for n
