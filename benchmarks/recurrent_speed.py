@@ -20,7 +20,16 @@ from seqstate.core.model import count_parameters
 from seqstate.core.state import detach, state_bytes
 
 BATCH, TIME = 16, 128
-STATES = ("rnn", "gru", "lstm", "awd_lstm", "min_gru")
+STATES = (
+    "rnn",
+    "gru",
+    "lstm",
+    "awd_lstm",
+    "min_gru",
+    "hamming_rnn(compare='none')",
+    "hamming_rnn(compare='read')",
+    "hamming_rnn(compare='inner')",
+)
 
 
 class Bare(nn.Module):
@@ -58,7 +67,7 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, width {given.width}, {BATCH} x {TIME} tokens a step")
     print(
-        f"{'model':22s} {'parameters':>10s} {'bytes':>6s} {'tokens/s':>9s} {'speed / nn.LSTM':>15s}"
+        f"{'model':38s} {'parameters':>10s} {'bytes':>6s} {'tokens/s':>9s} {'speed / nn.LSTM':>15s}"
     )
     for layers in given.layers:
         models = {"torch nn.LSTM": Bare(given.width, layers)}
@@ -80,7 +89,7 @@ def compare(models: dict[str, nn.Module], width: int, rounds: int, label: str) -
         rate = BATCH * TIME / statistics.median(mine)
         state = state_bytes(kept[0]) if name != "torch nn.LSTM" else 0
         print(
-            f"{name + label:22s} {count_parameters(models[name]):10,d} {state:6d} "
+            f"{name + label:38s} {count_parameters(models[name]):10,d} {state:6d} "
             f"{rate:9,.0f} {speed:15.2f}"
         )
 
