@@ -31,11 +31,11 @@ from seqstate.text.store import encode_text, find_corpus
 from seqstate.trained import Trained, read_config
 
 READ = 0.1  # share of a text above which it counts as training text
-CHUNK, WARMUP, LONG = (
-    256,
+CHUNK = 256  # tokens read at once
+WARMUP, LONG = (
     512,
     16_384,
-)  # tokens: read at once, unscored at the start of a row, a row's least
+)  # tokens: not learnt from at the start of a row, and read by a row at least
 MOST = 1 << 28  # log-probabilities kept to learn a geometric mix from (1 GB)
 EPOCHS, PATIENCE, BATCH, RATE = 100, 8, 1024, 1e-2
 
@@ -59,7 +59,7 @@ def fuse(
     """
     members = opened(models)
     ids = held_out(members) if text is None else _encoded(members[0], text)
-    refuse_read(members, [str(place) for place in models], ids)
+    refuse_read(members, [_name(one) for one in models], ids)
     return learn(members, ids, weights=weights, mix=mix, seed=seed)
 
 
@@ -104,7 +104,7 @@ def refuse_read(members: Sequence[Trained], names: Sequence[str], ids: NDArray) 
         read = max(overlap(one, ids) for one in sketches)
         if read > READ:
             raise ValueError(
-                f"about {read:.0%} of this text was read by {_name(name)} in training; mixing weights "
+                f"about {read:.0%} of this text was read by {name} in training; mixing weights "
                 "are learnt on text that no member has read: give other text"
             )
     return unknown

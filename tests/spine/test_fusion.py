@@ -51,7 +51,7 @@ class Reader:
         return self.module(inputs, state, lengths)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=" ".join)
+@pytest.mark.parametrize("kind", KINDS[:1] + KINDS[3:], ids=" ".join)
 @pytest.mark.parametrize("law", OF_ANY_MODEL, ids=lambda law: law.__name__)
 def test_the_laws_of_language_models_hold(law, kind):
     law(Reader(*kind))
