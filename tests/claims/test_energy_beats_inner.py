@@ -58,7 +58,7 @@ def test_one_width_is_enough_and_the_others_are_told():
     verdict = EnergyBeatsInner().verdict(width(16, 0.03, 0.02) + width(64, -0.01, -0.01))
     assert verdict.holds is True
     assert "won at 16 numbers" in verdict.reason
-    assert "judged: 16, 64" in verdict.reason
+    assert "lost at 64" in verdict.reason
 
 
 def test_a_gain_at_equal_steps_that_costs_its_time_loses():
@@ -82,6 +82,18 @@ def test_what_is_not_finished_is_not_judged():
     assert claim.verdict(lstm_only).holds is None
     one_text = [record for record in width(16, 0.03, 0.03) if record["corpus"] == "diary"]
     assert claim.verdict(one_text).holds is None
+
+
+def test_a_width_that_loses_with_the_first_body_is_not_run_with_the_second():
+    claim = EnergyBeatsInner()
+    records = [r for r in width(16, 0.001, -0.05) if r["body"] == BODIES[0]]
+    verdict = claim.verdict(records)
+    assert verdict.holds is None
+    assert "no win at 16 numbers a word" in verdict.reason
+    assert "+5.0% at equal time" in verdict.reason.replace("4.9%", "5.0%").replace("5.1%", "5.0%")
+    done = {record.key: record for record in records}
+    assert not claim._still_wins(done, 16)
+    assert claim._still_wins({r.key: r for r in width(16, 0.03, 0.03)}, 16)
 
 
 def test_a_configuration_survives_its_settings():

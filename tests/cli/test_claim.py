@@ -7,6 +7,8 @@ import json
 import pytest
 
 from seqstate.core import registry
+from seqstate.core.claim import TrialRecord
+from seqstate.core.record import Reading
 
 
 def test_claims_are_listed_with_their_criteria(seqstate):
@@ -72,14 +74,18 @@ def test_mistakes_are_answered_in_one_line(
 
 
 def test_verdicts_are_tabled_from_the_records_of_several_claims(seqstate, tmp_path):
-    command = ["claim", "large_vocabularies", "--effort", "small"]
-    assert seqstate(*command, "--out", tmp_path / "large_vocabularies")[0] == 0
+    settings = {"energy": "inner", "symbols": 128, "seed": 0}
+    record = TrialRecord(
+        settings, [Reading("accuracy", 1.0, "share")], 1.0, command="seqstate claim X"
+    )
+    record.save(tmp_path / "large_vocabularies")
     code, told, _ = seqstate("claim", "--markdown", tmp_path)
     assert code == 0
     rows = told.strip().splitlines()
     assert len(rows) == 3
     assert "**undecided**" in rows[2]
-    assert "seqstate claim large_vocabularies --effort small" in rows[2]
+    assert "too few records: wanted 5 seeds" in rows[2]
+    assert rows[2].endswith("| `seqstate claim X` |")
     assert all(row.count("|") == 6 for row in rows)
     code, _, err = seqstate("claim", "--markdown", tmp_path / "large_vocabularies")
     assert (code, "no folder named like a claim" in err) == (2, True)
