@@ -29,6 +29,7 @@ MODELS = {
     "lstm + inner": lambda: build_language_model("lstm", "inner"),
     "attention + soft_bits": lambda: build_language_model("attention", "soft_bits"),
     "rnn + mos": lambda: build_language_model("rnn", "mos"),
+    "latent + inner": lambda: build_language_model("latent", "inner"),
     "ngram": lambda: build_language_model("ngram", None),
 }
 

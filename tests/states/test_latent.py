@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws.grid import build_state
 from reference.mixers import hidden_by_loops, latent
@@ -66,6 +66,7 @@ def test_the_recurrence_is_the_parallel_form():
         torch.testing.assert_close(read_in_parts(model, x, 1), whole, atol=1e-10, rtol=1e-10)
 
 
+@settings(max_examples=12)
 @given(cuts=st.lists(st.integers(1, 20), min_size=1, max_size=3))
 def test_any_cuts_give_the_whole(cuts):
     torch.manual_seed(1)
@@ -128,8 +129,8 @@ def test_both_gradients_agree_at_the_solution():
 
 @pytest.mark.parametrize("gradient", sorted(GRADIENTS))
 def test_a_contraction_is_solved_and_has_the_right_gradient(gradient):
-    weight = torch.randn(5, 5, dtype=torch.float64) / 8
-    given = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 3, dtype=torch.float64) / 6
+    given = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     weight.requires_grad_()
 
     def solution(weight, given):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws.grid import build_state
 from reference.mixers import hidden_by_loops, relay
@@ -52,6 +52,7 @@ def test_the_recurrence_is_the_parallel_form():
         torch.testing.assert_close(read_in_parts(model, x, 1), whole, atol=1e-10, rtol=1e-10)
 
 
+@settings(max_examples=12)
 @given(cuts=st.lists(st.integers(1, 40), min_size=1, max_size=5))
 def test_any_cuts_give_the_whole(cuts):
     torch.manual_seed(1)
@@ -90,6 +91,7 @@ def test_an_unsharpened_relay_is_the_mean_of_all_before_the_chunk():
     torch.testing.assert_close(state["relay"], wanted, atol=1e-10, rtol=1e-10)
 
 
+@settings(max_examples=12)
 @given(
     first=st.lists(st.integers(1, 13), min_size=3, max_size=3),
     second=st.lists(st.integers(1, 13), min_size=3, max_size=3),
