@@ -14,7 +14,7 @@ from seqstate.states._feature_scan import feature_scan
 from seqstate.tasks import MQAR
 
 VARIANTS = [
-    "hamming_rnn(groups=4)",
+    "hamming_rnn",
     "hamming_rnn(groups=4, compare='inner', temperature=0.3, layers=2)",
     "hamming_rnn(groups=2, compare='inner', gates=1, convolution=1)",
     "hamming_rnn(groups=8, compare='distance', gates=2)",
@@ -62,7 +62,7 @@ def test_the_step_loop_goes_back_as_finite_differences_do(gates, distance):
 
 
 def test_a_state_carries_its_gradient_back_through_pieces():
-    model = build_state("hamming_rnn(groups=4)").double()
+    model = build_state("hamming_rnn(groups=4, compare='inner')").double()
     x, direction = torch.randn(2, 6, 16).double(), torch.randn(2, 6, 16).double()
     whole = torch.autograd.grad((model(x)[0] * direction).sum(), list(model.parameters()))
     first, state = model(x[:, :2])

@@ -1,8 +1,9 @@
 """Is a Hamming RNN no worse than an LSTM on text, and which of its parts earn their keep?
 
 The essay (E7) asks for a more reasonable RNN: features gated one by one, after a comparison with what they
-hold. Two stages beside the duel's: `variant` changes one option of the base at a time, at one learning rate
-and equal parameters, and is a table only; the verdict is on the duel of the base with the LSTM.
+hold. A stage beside the duel's: `variant` changes one option of the base at a time, at one learning rate, on
+seed 0 and at equal parameters, and is a table only; what the base compares was chosen by it. The verdict is
+on the duel of the base with the LSTM.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from seqstate.claims._language import config_of, read_text
 from seqstate.claims._statistics import paired
 from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.record import Reading
-from seqstate.core.spec import Spec
+from seqstate.core.spec import Spec, parse
 from seqstate.match import match_width
 
 BASE: dict[str, Any] = {
-    "compare": "inner",
+    "compare": "read",
     "convolution": 4,
     "gates": 3,
     "groups": 16,
@@ -32,9 +33,9 @@ BASE: dict[str, Any] = {
 VARIANTS: tuple[dict[str, Any], ...] = (
     {},
     {"compare": "none"},
-    {"compare": "read"},
+    {"compare": "inner"},
     {"compare": "distance"},
-    {"gates": 1},
+    {"compare": "none", "gates": 1},  # no read gate that a comparison could act on
     {"gates": 2},
     {"groups": 32},
     {"temperature": 0.0},
@@ -130,9 +131,9 @@ def _spec(options: Mapping[str, Any]) -> str:
 
 
 def _row(record: TrialRecord) -> dict[str, Any]:
-    changed = [text for text in VARIANTS if _spec(text) == record["state"]]
-    named = ", ".join(f"{name}={value}" for text in changed for name, value in text.items())
-    state = record["state"].partition("(")[0] + (f": {named}" if named else "")
+    spec = parse(record["state"])
+    changed = {n: v for n, v in spec.options.items() if BASE.get(n) != v}
+    state = str(Spec(spec.name, changed))
     row = {"corpus": record["corpus"], "stage": record["stage"], "state": state}
     row |= {"seed": record["seed"], "lr": record["lr"], "steps": record["steps"]}
     row |= {"nats": round(record.value("loss"), 4), "parameters": record.value("parameters")}

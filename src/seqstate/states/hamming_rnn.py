@@ -40,9 +40,10 @@ COMPARISONS = ("none", "read", "inner", "distance")
 class HammingRNN(StateModel, HasGates):
     """groups: features G, which divide `width`. gates: 3; 2 never erases; 1 also reads all.
 
-    compare: `inner` or `distance` let the miss act on every gate; `read` (an inner product) on the read gate
-    alone, and `none` on none, so that a text is read by a scan. horizon: steps the most patient feature keeps
-    from the start, 2 for all alike. convolution: inputs a step sees.
+    compare: `read` lets the miss, of an inner product, act on the read gate alone, and `none` on none, so
+    that a text is read by a scan; `inner` or `distance` on every gate, step after step.
+    temperature: of the gates; 0: bits. horizon: steps the most patient feature keeps at the start (2: all
+    alike). convolution: inputs a step sees.
 
     State: `features` [B, N, K, G], and `recent` [B, N, convolution - 1, D + gates G], still in sight.
     """
@@ -54,7 +55,7 @@ class HammingRNN(StateModel, HasGates):
         layers: int = 1,
         groups: int = 16,
         gates: int = 3,
-        compare: str = "inner",
+        compare: str = "read",
         temperature: float = 1.0,
         horizon: int = 64,
         convolution: int = 4,
