@@ -341,8 +341,9 @@ def test_ls_lists_kinds_and_parts(seqstate):
 
 
 def test_audit_prints_records_and_refuses(seqstate, book, tmp_path):
-    folder = tmp_path / "model"
-    seqstate("train", book, "--state", "lstm(width=16)", *QUICK, "--out", folder)
+    folder, page = tmp_path / "model", tmp_path / "page.html"
+    energy = ("--energy", "multi_hamming(groups=4)")
+    seqstate("train", book, "--state", "lstm(width=16)", *energy, *QUICK, "--out", folder)
     code, out, err = seqstate("audit", folder, book, "--instruments", "logit_rank", "--json")
     assert code == 0, err
     found = {row["name"]: row["value"] for row in json.loads(out)}
@@ -350,7 +351,13 @@ def test_audit_prints_records_and_refuses(seqstate, book, tmp_path):
     code, _, err = seqstate("audit", folder, book, "--instruments", "logit_rank", "--record")
     assert code == 0, err
     recorded = json.loads((folder / "run.json").read_text())["readings"]
-    assert {row["name"] for row in recorded} >= found.keys() | {"bits_per_byte"}
+    trained = {"bits_per_byte", "match_bit_saturation", "match_bit_temperature"}
+    assert {row["name"] for row in recorded} >= found.keys() | trained
+    seqstate("report", folder, "--out", page)
+    drawn = page.read_text(encoding="utf-8")
+    assert all(
+        f'id="{name}"' in drawn for name in ("audit", "plot-spectrum", "plot-bit_temperature")
+    )
     code, _, err = seqstate("audit", folder, book, "--instruments", "logit_rnak")
     assert (code, "did you mean 'logit_rank'" in err) == (2, True)
 
