@@ -29,6 +29,10 @@ STATES = (
     "hamming_rnn(compare='none')",
     "hamming_rnn(compare='read')",
     "hamming_rnn(compare='inner')",
+    "gated_slots",
+    "inducing",
+    "relay",
+    "latent",
 )
 
 

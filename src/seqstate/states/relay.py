@@ -25,6 +25,7 @@ from seqstate.states._mixer import Mixer, Shape, Tokens, at_least_one
 from seqstate.states._mixer_stack import MixerStack
 
 FIRST = 2  # learnt nodes before the text
+LEAST = -8.0  # nats added to the relay's score, to begin with, in the head that looks nearest
 
 
 class Relay(MixerStack):
@@ -60,7 +61,8 @@ class Star(Mixer):
         self.query = nn.Parameter(torch.randn(heads, size))
         self.turn = nn.Parameter(torch.randn(heads, size, size) / math.sqrt(size))
         self.log_sharpness = nn.Parameter(torch.full((heads,), 0.5 * math.log(size)))
-        self.weight = nn.Parameter(torch.zeros(heads))
+        # a relay that stands for a thousand tokens drowns a chunk's: some heads start by looking near
+        self.weight = nn.Parameter(torch.linspace(0, LEAST, heads))
 
     def init_state(self, batch_size: int) -> dict[str, Tensor]:
         relay, node = (part.expand(batch_size, -1, -1) for part in self.first)
