@@ -12,8 +12,9 @@ from seqstate import native
 from seqstate.core.model import IGNORE
 from seqstate.native import losses
 
-KINDS = ("inner", "sigmoid", "clamped", "rational")
+KINDS = ("inner", "sigmoid", "clamped", "rational", "rbf")
 NAMES = ("hidden", "words", "bias", "tau", "a", "b")
+USED = {"inner": 3, "rbf": 5}  # inputs that a kind has, if not all six
 
 
 @dataclass
@@ -35,13 +36,17 @@ class Problem:
             return losses.cross_entropy_inner(
                 hidden, words, bias, self.targets, scale=self.scale, **extras
             )
+        if self.kind == "rbf":
+            return losses.cross_entropy_rbf(
+                hidden, words, *scalars[:2], bias, self.targets, **extras
+            )
         return losses.cross_entropy_multi_hamming(
             hidden, words, *scalars, bias, self.targets, activation=self.kind, **extras
         )
 
     def run(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         given = self.losses()
-        names = NAMES[:3] if self.kind == "inner" else NAMES
+        names = NAMES[: USED.get(self.kind)]
         return given.detach(), dict(
             zip(
                 names,
@@ -64,6 +69,8 @@ def problem(kind, rows, vocab, groups, width_of_group, *, size=1.0, seed=0, igno
 
     inputs = [draw(rows, width), draw(vocab, width), draw(vocab)]
     inputs += [positive(groups), positive(groups), draw(groups)]
+    if kind == "rbf":  # near enough for the peaks to be felt
+        inputs[0], inputs[1] = (x / (2 * width_of_group**0.5) for x in inputs[:2])
     targets = torch.randint(vocab, (rows,), generator=generator)
     if ignored:
         targets[1::4] = IGNORE

@@ -24,7 +24,8 @@ def squash(x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
 
 
 def loss_and_gradients(inputs, targets, upstream, *, kind, scale=1.0, smoothing=0.0, z_loss=0.0):
-    """inputs: hidden, words, bias, tau, a, b (float64; the last three unused by kind "inner").
+    """inputs: hidden, words, bias, tau, a, b (float64; "inner" does not use the last three,
+    "rbf" not the last).
 
     Returns the losses and a dict name -> (gradient, size).
     """
@@ -35,6 +36,10 @@ def loss_and_gradients(inputs, targets, upstream, *, kind, scale=1.0, smoothing=
     dot = (h * w).sum(-1)
     if kind == "inner":
         logits = scale * dot.squeeze(-1) + bias
+    elif kind == "rbf":
+        square = (h - w).square().sum(-1)
+        miss = -(-a * square).exp()  # a reward, not a cost
+        logits = bias - (tau * miss).sum(-1)
     else:
         miss, slope = squash(-(a * dot + b), kind)
         logits = bias - (tau * miss).sum(-1)
@@ -48,14 +53,23 @@ def loss_and_gradients(inputs, targets, upstream, *, kind, scale=1.0, smoothing=
     to_logits, parts = given * (by_p - wanted), given.abs() * (by_p.abs() + wanted)
     found = {"bias": (to_logits.sum(0), parts.sum(0).max())}
     factors = {}  # what each gradient multiplies the gradient of the logits by, and the axes it sums over
-    if kind == "inner":
+    if kind == "rbf":
+        inner = -2 * a * tau * miss
+        factors = {
+            "tau": (-miss, (0, 1)),
+            "a": (tau * miss * square, (0, 1)),
+            "hidden": ((inner.unsqueeze(-1) * (w - h)), 1),
+            "words": ((inner.unsqueeze(-1) * (h - w)), 0),
+        }
+    elif kind == "inner":
         inner = torch.full((rows, vocab, 1), scale, dtype=torch.float64)
     else:
         inner = tau * slope
         factors = {"tau": (-miss, (0, 1)), "a": (inner * dot, (0, 1)), "b": (inner, (0, 1))}
         inner = inner * a
-    factors["hidden"] = (inner.unsqueeze(-1) * w, 1)
-    factors["words"] = (inner.unsqueeze(-1) * h, 0)
+    if kind != "rbf":
+        factors["hidden"] = (inner.unsqueeze(-1) * w, 1)
+        factors["words"] = (inner.unsqueeze(-1) * h, 0)
     for name, (factor, axes) in factors.items():
         shape = to_logits.shape + (1,) * (factor.dim() - 2)
         gradient = (to_logits.view(shape) * factor).sum(axes)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqstate import native
 from seqstate.core.energy import Energy, HasBits
 from seqstate.energies._features import (
     check_groups,
@@ -41,6 +42,18 @@ class RBF(Energy, HasBits):
     ) -> Float[Tensor, "*E T C"]:
         scalars = (self.log_tau.exp(), self.log_a.exp())
         return feature_sum(_peak, self.groups, query, keys, *scalars)
+
+    def nll(
+        self,
+        query: Float[Tensor, "R D"],
+        keys: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"] | None,
+        targets: Int[Tensor, " R"],
+    ) -> Float[Tensor, " R"]:
+        if native.usable(query, keys, bias, self.log_a):
+            scalars = (self.log_tau.exp(), self.log_a.exp())
+            return native.cross_entropy_rbf(query, keys, *scalars, bias, targets)
+        return super().nll(query, keys, bias, targets)
 
     def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
         even_lengths_(keys, self.groups)

@@ -1,7 +1,7 @@
 """Fused cross-entropies in C++; the package works without them and says which path it took.
 
-`cross_entropy_inner` and `cross_entropy_multi_hamming` give each row's loss over a whole vocabulary without
-ever holding R x V numbers. On a CPU in float32 a native kernel computes them (AVX-512, AVX2, NEON or
+`cross_entropy_inner`, `_multi_hamming`, `_rbf`, `_soft_bits` and `_coded` give each row's loss over a whole
+vocabulary without ever holding R x V numbers. On a CPU in float32 a native kernel computes them (AVX-512, AVX2, NEON or
 portable, chosen at run time); elsewhere, and where a second derivative is asked for, tiles of torch do.
 
 SEQSTATE_NATIVE=0 forces the tiles; =1 forces the kernel (and refuses to start without it).
@@ -100,11 +100,13 @@ def _extension() -> ModuleType | None:
 from seqstate.native.losses import (  # noqa: E402  (losses asks this module what is available)
     cross_entropy_inner,
     cross_entropy_multi_hamming,
+    cross_entropy_rbf,
 )
 
 __all__ = [
     "available",
     "cross_entropy_inner",
     "cross_entropy_multi_hamming",
+    "cross_entropy_rbf",
     "path_taken",
 ]

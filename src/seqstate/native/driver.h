@@ -1,4 +1,4 @@
-// The fused cross-entropy as a whole: plan the tiles, pack the rows, share out the words, join the results.
+// The fused cross-entropy as a whole: pack the rows, share out the words, join the results.
 #pragma once
 #include "job.h"
 
@@ -9,7 +9,7 @@ struct Problem {
   int64_t rows, words;
   int width, groups;
   const float *hidden, *table, *bias;  // R x D, V x D, V or null
-  const float *tau, *a, *b;            // G each; the inner product reads a[0] as its scale
+  const float *tau, *a, *b;            // G each; the inner product reads a[0] as its scale, peaks no b
   const int64_t* targets;              // R
   int64_t ignore;
   double smoothing, z_loss;

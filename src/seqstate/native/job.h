@@ -7,7 +7,7 @@
 
 namespace seqstate {
 
-enum Kind { kInner = 0, kSigmoid = 1, kClampedLinear = 2, kRational = 3 };
+enum Kind { kInner = 0, kSigmoid = 1, kClampedLinear = 2, kRational = 3, kPeak = 4 };
 
 // A rectangular piece of work on R x V is a tile of `tile_rows` x `tile_words`; the rows of one block
 // (at most `block_rows`) are packed once and seen by all threads, the words are split between them.
@@ -21,6 +21,8 @@ struct Job {
   const float* tau2;       // G: tau * log2 e
   const float* inner_b;    // G: offset of the packed inner arguments
   const float* word_scale; // D: factor of the raw word gradient
+  const float* row_scale;  // G: factor of the packed rows
+  const float* sharpness;  // G: a log2 e, where the inner argument is a distance (kPeak)
   bool want_words, want_hidden, want_groups, smoothing;
   // the tiling
   int tile_rows, tile_words;
@@ -29,6 +31,7 @@ struct Job {
   bool first_block;
   const float* packed;      // [rows / MR][D][MR], scaled
   const float* row_norm;    // [tile][G]: the longest packed row of a tile in each group
+  const float* row_offset;  // kPeak: [rows / MR][G][MR], what a row's own length adds to the inner argument
   const int64_t* target;    // rows
   const float *lse_max, *lse_log;           // padded_rows (backward)
   const float *grad_p, *grad_all, *grad_target;  // padded_rows: dlogit = grad_p * p - grad_all - grad_target * [v = target]
@@ -45,10 +48,13 @@ struct Slice {
   // backward
   float* grad_hidden;             // packed sums of gradient * word, every row of the block
   double *grad_tau, *grad_b;      // G
+  float* row_own;              // kPeak: [rows][G], sums of gradient over the words
   // tiles
   float* word_norm;  // G: the longest word of the tile in each group
   float *words_t, *words_p, *grad_words_t, *bias, *grad_bias;
   float *logits, *inner_grad, *stored;
+  float *word_offset, *word_sum;  // kPeak: [words / NB][G][NB], of a word's length; sums over the rows
+  float* row_part;                // kPeak: [tile_rows][lanes], sums over the words of one group
 };
 
 struct Isa {

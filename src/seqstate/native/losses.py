@@ -16,7 +16,7 @@ from seqstate import native
 from seqstate.core.model import IGNORE
 from seqstate.native import tiles
 
-KINDS = {"inner": 0, "sigmoid": 1, "clamped": 2, "rational": 3}
+KINDS = {"inner": 0, "sigmoid": 1, "clamped": 2, "rational": 3, "rbf": 4}
 THREAD_WORK = 1 << 22  # rows x words x width that are worth another thread
 
 
@@ -69,10 +69,33 @@ def cross_entropy_multi_hamming(
     """
     if activation not in tiles.ACTIVATIONS:
         raise ValueError(f"activation={activation!r}; there are {', '.join(tiles.ACTIVATIONS)}")
-    if hidden.shape[1] % tau.shape[0]:
-        raise ValueError(f"{tau.shape[0]} groups do not divide a width of {hidden.shape[1]}")
+    _check_groups(hidden, tau)
     options = Options(activation, *_checked(label_smoothing, z_loss))
     tensors = (hidden, words, bias, tau, a, b)
+    if native.usable(*tensors):
+        return _Fused.apply(*tensors, targets, options)[0]
+    return _torch_nll(*tensors, targets, options)
+
+
+def cross_entropy_rbf(
+    hidden: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    tau: Float[Tensor, " G"],
+    a: Float[Tensor, " G"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " R"],
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Float[Tensor, " R"]:
+    """Loss of each row in nats under softmax(bias + sum_g tau_g exp(-a_g |h_g - w_g|^2)), a_g > 0.
+
+    Distances come from lengths and products, so an exponent is off by about 1e-7 a (|h_g|^2 + |w_g|^2).
+    The rest as in `cross_entropy_inner`.
+    """
+    _check_groups(hidden, tau)
+    options = Options("rbf", *_checked(label_smoothing, z_loss))
+    tensors = (hidden, words, bias, tau, a, None)
     if native.usable(*tensors):
         return _Fused.apply(*tensors, targets, options)[0]
     return _torch_nll(*tensors, targets, options)
@@ -87,6 +110,11 @@ def workspace_bytes(
     )
 
 
+def _check_groups(hidden: Tensor, tau: Tensor) -> None:
+    if hidden.shape[1] % tau.shape[0]:
+        raise ValueError(f"{tau.shape[0]} groups do not divide a width of {hidden.shape[1]}")
+
+
 def _checked(label_smoothing: float, z_loss: float) -> tuple[float, float]:
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing}, but it is a share between 0 and 1")
@@ -97,6 +125,8 @@ def _torch_nll(hidden, words, bias, tau, a, b, targets, options: Options) -> Ten
     if options.kind == "inner":
         scale = float(a)
         logits_of = lambda rows: tiles.inner_logits(rows, words, bias, scale)  # noqa: E731
+    elif options.kind == "rbf":
+        logits_of = lambda rows: tiles.rbf_logits(rows, words, tau, a, bias)  # noqa: E731
     else:
         logits_of = lambda rows: tiles.multi_hamming_logits(  # noqa: E731
             rows, words, tau, a, b, bias, options.kind

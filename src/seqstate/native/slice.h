@@ -54,6 +54,7 @@ static void forward_slice(const Job& job, const Slice& s) {
     const int word_blocks = (count + NB - 1) / NB;
     pack_transposed(job, s, v, count, word_blocks);
     if (Activation::limit > 0.0f) word_norms(job, s, word_blocks);
+    if (same<Activation, Peak>) word_offsets(job, s, word_blocks);
     pack_bias(job, s, v, count, word_blocks);
     for (int r = 0; r < job.rows; r += job.tile_rows) {
       const int rows = job.rows - r < job.tile_rows ? job.rows - r : job.tile_rows;
@@ -100,6 +101,7 @@ static void backward_tile(const Job& job, const Slice& s, int first_row, int row
                           int word_blocks) {
   const int row_blocks = (rows + MR - 1) / MR;
   const float* packed = job.packed + (int64_t)first_row * job.width;
+  constexpr int from = same<Activation, Identity> ? kReady : same<Activation, Peak> ? kPeaks : kSlopes;
   const int wide = padded_group(job.group_width, L) * job.groups;
   float* grad_hidden = s.grad_hidden + (int64_t)first_row * wide;
   constexpr bool groups = !same<Activation, Identity>;
@@ -107,7 +109,10 @@ static void backward_tile(const Job& job, const Slice& s, int first_row, int row
   logit_gradients(job, s, first_row, row_blocks, first_word, count, word_blocks);
   for (int g = 0; g < job.groups; ++g) {
     float* gradient = groups ? s.inner_grad : s.logits;
-    word_gradients<groups>(job, packed, s, gradient, g, row_blocks, word_blocks);
+    word_gradients<from>(job, packed, s, gradient, g, row_blocks, word_blocks);
+    if constexpr (from == kPeaks)
+      for (int n = 0; n < row_blocks * MR; ++n)
+        s.row_own[(int64_t)(first_row + n) * job.groups + g] += sum_of(load(s.row_part + n * L));
     if (job.want_hidden) hidden_gradients(job, grad_hidden, s, gradient, g, row_blocks * MR, word_blocks);
   }
 }
@@ -118,20 +123,25 @@ static void backward_slice(const Job& job, const Slice& s) {
   if (job.want_hidden)
     memset(s.grad_hidden, 0,
            sizeof(float) * tiles * job.tile_rows * padded_group(job.group_width, L) * job.groups);
+  constexpr bool peaks = same<Activation, Peak>;
+  if (peaks) memset(s.row_own, 0, sizeof(float) * job.padded_rows * job.groups);
   for (int g = 0; g < job.groups; ++g) s.grad_tau[g] = s.grad_b[g] = 0.0;
   for (int64_t v = s.first_word; v < s.last_word; v += job.tile_words) {
     const int count = (int)(s.last_word - v < job.tile_words ? s.last_word - v : job.tile_words);
     const int word_blocks = (count + NB - 1) / NB;
     pack_transposed(job, s, v, count, word_blocks);
     if (Activation::limit > 0.0f) word_norms(job, s, word_blocks);
+    if (peaks) word_offsets(job, s, word_blocks);
     if (job.want_hidden) pack_slots(job, s, v, count, word_blocks);
     pack_bias(job, s, v, count, word_blocks);
     memset(s.grad_words_t, 0, sizeof(float) * word_blocks * NB * D);
     memset(s.grad_bias, 0, sizeof(float) * word_blocks * NB);
+    if (peaks) memset(s.word_sum, 0, sizeof(float) * word_blocks * NB * job.groups);
     for (int r = 0; r < job.rows; r += job.tile_rows) {
       const int rows = job.rows - r < job.tile_rows ? job.rows - r : job.tile_rows;
       backward_tile<Activation>(job, s, r, rows, v, count, word_blocks);
     }
+    if (peaks) subtract_own(job, s, word_blocks);
     if (job.want_words) unpack_word_gradients(job, s, v, count, word_blocks);
     if (job.grad_bias)
       for (int i = 0; i < count; ++i)
@@ -144,6 +154,7 @@ static void forward(const Job& job, const Slice& s) {
     case kInner: return forward_slice<Identity>(job, s);
     case kSigmoid: return forward_slice<Sigmoid>(job, s);
     case kClampedLinear: return forward_slice<ClampedLinear>(job, s);
+    case kPeak: return forward_slice<Peak>(job, s);
     default: return forward_slice<Rational>(job, s);
   }
 }
@@ -153,6 +164,7 @@ static void backward(const Job& job, const Slice& s) {
     case kInner: return backward_slice<Identity>(job, s);
     case kSigmoid: return backward_slice<Sigmoid>(job, s);
     case kClampedLinear: return backward_slice<ClampedLinear>(job, s);
+    case kPeak: return backward_slice<Peak>(job, s);
     default: return backward_slice<Rational>(job, s);
   }
 }

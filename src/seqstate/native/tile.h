@@ -52,6 +52,18 @@ struct Rational {
     if constexpr (!Within) slope = where_within(slope, t, bound);
   }
 };
+struct Peak {
+  // t = -a |h - w|^2 log2 e: "miss" is 2^t, which is its own slope; t itself is kept for the gradient of a
+  static constexpr float limit = 0.0f;
+  Power power;
+  F least, zero;
+  static INLINE Peak make() { return {Power::make(), pinned(set1(-127.0f)), pinned(set1(0.0f))}; }
+  template <bool Within>
+  INLINE void operator()(F t, F& miss, F& slope) const {
+    slope = at_most(at_least(t, least), zero);  // rounding may leave a distance below 0
+    miss = power(slope);
+  }
+};
 template <int N>
 struct Number {
   static constexpr int value = N;
@@ -90,10 +102,15 @@ INLINE void score_inner(const Job& job, const float* rows, const float* words_t,
     for (int j = 0; j < NR; ++j) store(out + i * NB + j * L, logit[i][j]);
 }
 
+// What the lengths of a block of rows and of a block of words add to the inner arguments of peaks.
+struct OwnLengths {
+  const float *rows, *words;  // [G][MR], [G][NB]
+};
+
 // The same through groups. With Store also every group's miss and slope, as [G][MR][2][NB].
 template <class Activation, bool Within, bool Store>
-INLINE void score_groups(const Job& job, const float* rows, const float* words_t, const float* bias, float* out,
-                         float* stored) {
+INLINE void score_groups(const Job& job, const float* rows, const float* words_t, const float* bias, OwnLengths own,
+                         float* out, float* stored) {
   const int K = job.group_width;
   for (int i = 0; i < MR; ++i)
     for (int j = 0; j < NR; ++j) store(out + i * NB + j * L, load(bias + j * L));
@@ -101,7 +118,12 @@ INLINE void score_groups(const Job& job, const float* rows, const float* words_t
     F inner[MR][NR];
     const F offset = set1(job.inner_b[g]), tau = set1(job.tau2[g]);
     for (int i = 0; i < MR; ++i)
-      for (int j = 0; j < NR; ++j) inner[i][j] = offset;
+      for (int j = 0; j < NR; ++j) {
+        if constexpr (same<Activation, Peak>)
+          inner[i][j] = add(set1(own.rows[g * MR + i]), load(own.words + g * NB + j * L));
+        else
+          inner[i][j] = offset;
+      }
     product(inner, rows, words_t, K);
     const Activation activation = Activation::make();
     for (int i = 0; i < MR; ++i)
@@ -123,17 +145,22 @@ INLINE void score_groups(const Job& job, const float* rows, const float* words_t
 
 // A whole tile; `stored` becomes [words / NB][rows / MR][G][MR][2][NB].
 template <class Activation, bool Within, bool Store>
-static void score_tile(const Job& job, const float* packed, const Slice& s, int row_blocks, int word_blocks) {
+static void score_tile(const Job& job, int first_row, const Slice& s, int row_blocks, int word_blocks) {
   const int64_t D = job.width;
+  const float* packed = job.packed + first_row * D;
   float* stored = s.stored;
   for (int vb = 0; vb < word_blocks; ++vb)
     for (int rb = 0; rb < row_blocks; ++rb) {
       const float *rows = packed + rb * D * MR, *words_t = s.words_t + vb * D * NB, *bias = s.bias + vb * NB;
       float* out = s.logits + ((int64_t)vb * job.tile_rows + rb * MR) * NB;
+      OwnLengths own{};
+      if constexpr (same<Activation, Peak>)
+        own = {job.row_offset + (int64_t)(first_row + rb * MR) * job.groups,
+               s.word_offset + (int64_t)vb * job.groups * NB};
       if constexpr (same<Activation, Identity>)
         score_inner(job, rows, words_t, bias, out);
       else
-        score_groups<Activation, Within, Store>(job, rows, words_t, bias, out, stored);
+        score_groups<Activation, Within, Store>(job, rows, words_t, bias, own, out, stored);
       if constexpr (Store) stored += (int64_t)job.groups * 2 * MR * NB;
     }
 }
@@ -150,39 +177,60 @@ static bool within_limit(const Job& job, const Slice& s, int first_row, float li
 
 template <class Activation, bool Store>
 static void score(const Job& job, const Slice& s, int first_row, int row_blocks, int word_blocks) {
-  const float* packed = job.packed + (int64_t)first_row * job.width;
   if (Activation::limit > 0.0f && within_limit(job, s, first_row, Activation::limit))
-    score_tile<Activation, true, Store>(job, packed, s, row_blocks, word_blocks);
+    score_tile<Activation, true, Store>(job, first_row, s, row_blocks, word_blocks);
   else
-    score_tile<Activation, false, Store>(job, packed, s, row_blocks, word_blocks);
+    score_tile<Activation, false, Store>(job, first_row, s, row_blocks, word_blocks);
 }
 
-// Sums of dlogit * miss and of dlogit * slope, lane by lane: behind the gradients of tau and b.
+// Sums of dlogit * miss and of dlogit * slope, lane by lane: behind the gradients of tau and b. Of peaks:
+// of the gradients themselves and of gradient * argument, behind those of tau and a.
 struct GroupSums {
   F tau[NR], b[NR];
 };
 
-// grad_words_t[k] += sum_rows grad[row] * hidden[row][k], for Count dimensions starting at `rows`. With Fused,
-// grad is first made from the gradient of the logits and the stored slopes, and kept for the other uses.
-template <int Count, bool Fused>
+// Where the gradients of a group of peaks are summed over rows and over words, lane by lane.
+struct PeakSums {
+  float *of_words, *of_rows;  // [NB]; [rows][L]
+};
+
+enum Source { kReady, kSlopes, kPeaks };  // where a group's gradients come from
+
+// grad_words_t[k] += sum_rows grad[row] * hidden[row][k], for Count dimensions starting at `rows`. Unless it is ready,
+// grad is first made from the gradient of the logits and what was stored, and kept for the other uses.
+template <int Count, int From>
 INLINE void word_gradient(const Job& job, float* grad_words_t, const float* rows, float* grad, const float* given,
-                          const float* stored, GroupSums& sums, int row_blocks) {
+                          const float* stored, GroupSums& sums, PeakSums peaks, int row_blocks) {
   F acc[Count ? Count : 1][NR];
   for (int k = 0; k < Count; ++k)
     for (int j = 0; j < NR; ++j) acc[k][j] = load(grad_words_t + k * NB + j * L);
+  F of_words[NR];
+  for (int j = 0; j < NR; ++j) of_words[j] = set1(0.0f);
   for (int rb = 0; rb < row_blocks; ++rb) {
     for (int i = 0; i < MR; ++i) {
       F value[NR];
       for (int j = 0; j < NR; ++j) {
-        if constexpr (Fused) {
-          const F logit = load(given + j * L), slope = load(stored + (2 * i + 1) * NB + j * L);
-          value[j] = mul(logit, slope);
-          sums.tau[j] = fma(logit, load(stored + 2 * i * NB + j * L), sums.tau[j]);
-          sums.b[j] = add(value[j], sums.b[j]);
-          store(grad + j * L, value[j]);
-        } else {
+        if constexpr (From == kReady) {
           value[j] = load(grad + j * L);
+          continue;
         }
+        const F logit = load(given + j * L);
+        const F miss = load(stored + 2 * i * NB + j * L), slope = load(stored + (2 * i + 1) * NB + j * L);
+        value[j] = mul(logit, From == kPeaks ? miss : slope);
+        if constexpr (From == kPeaks) {
+          of_words[j] = add(value[j], of_words[j]);
+          sums.b[j] = fma(value[j], slope, sums.b[j]);
+        } else {
+          sums.tau[j] = fma(logit, miss, sums.tau[j]);
+          sums.b[j] = add(value[j], sums.b[j]);
+        }
+        store(grad + j * L, value[j]);
+      }
+      if constexpr (From == kPeaks) {
+        float* of_row = peaks.of_rows + (rb * MR + i) * L;
+        F total = load(of_row);
+        for (int j = 0; j < NR; ++j) total = add(total, value[j]);
+        store(of_row, total);
       }
       for (int k = 0; k < Count; ++k) {
         const F hidden = set1(rows[k * MR + i]);
@@ -196,14 +244,21 @@ INLINE void word_gradient(const Job& job, float* grad_words_t, const float* rows
   }
   for (int k = 0; k < Count; ++k)
     for (int j = 0; j < NR; ++j) store(grad_words_t + k * NB + j * L, acc[k][j]);
+  if constexpr (From == kPeaks)
+    for (int j = 0; j < NR; ++j) {
+      sums.tau[j] = add(of_words[j], sums.tau[j]);
+      store(peaks.of_words + j * L, add(load(peaks.of_words + j * L), of_words[j]));
+    }
 }
 
 // One group of a tile. `grad`: gradients of the inner arguments (up to a factor), made here if there are groups.
-template <bool Groups>
+template <int From>
 static void word_gradients(const Job& job, const float* packed, const Slice& s, float* grad, int group,
                            int row_blocks, int word_blocks) {
   const int64_t D = job.width, K = job.group_width;
   const int64_t block = (int64_t)row_blocks * job.groups * 2 * MR * NB;
+  constexpr bool Groups = From != kReady;
+  if (From == kPeaks) memset(s.row_part, 0, sizeof(float) * row_blocks * MR * L);
   GroupSums sums;
   for (int j = 0; j < NR; ++j) sums.tau[j] = sums.b[j] = set1(0.0f);
   for (int vb = 0; vb < word_blocks; ++vb) {
@@ -212,21 +267,22 @@ static void word_gradients(const Job& job, const float* packed, const Slice& s, 
     const float* stored = Groups ? s.stored + vb * block + (int64_t)group * 2 * MR * NB : nullptr;
     float* out = s.grad_words_t + (vb * D + group * K) * NB;
     const float* rows = packed + group * K * MR;
+    const PeakSums peaks{s.word_sum + ((int64_t)vb * job.groups + group) * NB, s.row_part};
     int64_t k = job.want_words ? 0 : K;
-    auto step = [&](auto count, auto fused) INLINE_LAMBDA {
-      word_gradient<count.value, fused.value>(job, out + k * NB, rows + k * MR, values, given, stored, sums,
-                                              row_blocks);
+    auto step = [&](auto count, auto from) INLINE_LAMBDA {
+      word_gradient<count.value, from.value>(job, out + k * NB, rows + k * MR, values, given, stored, sums, peaks,
+                                             row_blocks);
       k += count.value;
     };
     if constexpr (Groups) {  // the first dimensions are done while the gradients are made
-      if (k + KR <= K) step(Number<KR>{}, Number<1>{});
-      else if (k + 2 <= K) step(Number<2>{}, Number<1>{});
-      else if (k < K) step(Number<1>{}, Number<1>{});
-      else step(Number<0>{}, Number<1>{});
+      if (k + KR <= K) step(Number<KR>{}, Number<From>{});
+      else if (k + 2 <= K) step(Number<2>{}, Number<From>{});
+      else if (k < K) step(Number<1>{}, Number<From>{});
+      else step(Number<0>{}, Number<From>{});
     }
-    while (k + KR <= K) step(Number<KR>{}, Number<0>{});
-    while (k + 2 <= K) step(Number<2>{}, Number<0>{});
-    while (k < K) step(Number<1>{}, Number<0>{});
+    while (k + KR <= K) step(Number<KR>{}, Number<kReady>{});
+    while (k + 2 <= K) step(Number<2>{}, Number<kReady>{});
+    while (k < K) step(Number<1>{}, Number<kReady>{});
   }
   if constexpr (!Groups) return;
   for (int j = 0; j < NR; ++j) {

@@ -61,6 +61,23 @@ def multi_hamming_logits(
     return logits
 
 
+def rbf_logits(
+    rows: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    tau: Float[Tensor, " G"],
+    a: Float[Tensor, " G"],
+    bias: Float[Tensor, " V"] | None,
+) -> Float[Tensor, "R V"]:
+    """bias + sum_g tau_g exp(-a_g |h_g - w_g|^2)."""
+    logits = torch.zeros(()).to(rows) if bias is None else bias
+    features = zip(rows.chunk(len(tau), -1), words.chunk(len(tau), -1), tau, a, strict=True)
+    for rows_g, words_g, tau_g, a_g in features:
+        lengths = rows_g.square().sum(-1, keepdim=True) + words_g.square().sum(-1)
+        distance = (lengths - 2 * (rows_g @ words_g.T)).clamp_min(0)
+        logits = logits + tau_g * torch.exp(-a_g * distance)
+    return logits
+
+
 def nll(
     logits_of: Callable[[Tensor], Tensor],
     hidden: Float[Tensor, "R D"],

@@ -1,0 +1,16 @@
+// The sizes of a fused cross-entropy's tiles, blocks and working memory.
+#pragma once
+#include "driver.h"
+
+namespace seqstate {
+
+// Everything about sizes that follows from the problem, the instruction set and the threads.
+struct Plan {
+  int threads, tile_rows, tile_words, block_rows, lanes, wide;
+  bool groups, peaks, smoothing;
+  int64_t slice_floats, shared_floats;
+};
+
+Plan make_plan(const Problem&, const Isa&, int threads, bool backward);
+
+}  // namespace seqstate
