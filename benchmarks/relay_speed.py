@@ -34,11 +34,16 @@ def timed(step: Callable) -> float:
     return time.process_time() - began
 
 
-def take_turns(steps: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every round of every contender, after a round that warms up."""
+def take_turns(steps: dict[str, Callable], rounds: int, warm: bool) -> dict[str, list[float]]:
+    """Seconds of every round of every contender, after a round that warms up.
+
+    warm: each turn is taken twice and timed once, as a contender with a large state empties the caches.
+    """
     times = {spec: [] for spec in steps}
     for _ in range(rounds + 1):
         for spec, step in steps.items():
+            if warm:
+                step()
             times[spec].append(timed(step))
     return {spec: found[1:] for spec, found in times.items()}
 
@@ -67,7 +72,7 @@ def decoding(models: dict[str, nn.Module], width: int, rounds: int) -> None:
     for tokens in PREFIXES:
         states = {spec: after_prefix(model, spec, tokens, width) for spec, model in models.items()}
         steps = {spec: partial(model, x, states[spec]) for spec, model in models.items()}
-        times = take_turns(steps, rounds)
+        times = take_turns(steps, rounds, warm=True)
         for spec in models:
             rows[spec].append(1e3 * statistics.median(times[spec]))
             sizes[spec] = state_bytes(states[spec])
@@ -77,7 +82,8 @@ def decoding(models: dict[str, nn.Module], width: int, rounds: int) -> None:
 
 def reading(models: dict[str, nn.Module], width: int, tokens: int, rounds: int) -> None:
     x = torch.randn(1, tokens, width)
-    times = take_turns({spec: partial(model, x) for spec, model in models.items()}, rounds)
+    steps = {spec: partial(model, x) for spec, model in models.items()}
+    times = take_turns(steps, rounds, warm=False)
     full = times[STATES[-1]]
     print(
         f"\n{f'reading {tokens:,d} tokens':22s}{'seconds':>10s}{'tokens/s':>12s}{'attention / it':>16s}"
