@@ -90,8 +90,8 @@ def test_sampling_with_a_draft_keeps_the_targets_distribution(target):
     asked = {"max_new_tokens": 2, "do_sample": True, "temperature": 3.0, "top_k": 0}
     draws = [
         target.generate(prompt, assistant_model=helper, **asked)[0, prompt.shape[1]].item()
-        for _ in range(150)
+        for _ in range(100)
     ]
     found = torch.bincount(torch.tensor(draws), minlength=V) / len(draws)
-    # total variation of 150 draws over twelve outcomes: 0.11 on average, 0.2 almost never
-    assert (found - wanted).abs().sum() / 2 < 0.2
+    # total variation of 100 draws over twelve outcomes: 0.13 on average, 0.25 almost never
+    assert (found - wanted).abs().sum() / 2 < 0.25

@@ -28,7 +28,7 @@ def text(step: int, sentences: int) -> str:
 
 
 def test_the_mix_is_better_than_the_model_and_no_worse_than_its_best_part(example, tmp_path):
-    (tmp_path / "book.txt").write_text(text(3, 80))
+    (tmp_path / "book.txt").write_text(text(3, 140))
     folder = tmp_path / "small"
     example.make(folder, text(5, 80), steps=12)
     weights = (folder / "model.safetensors").read_bytes()
