@@ -1,7 +1,7 @@
 """Soft bits: a word stores D numbers, read as G bits: E = -<z(h), 2 sigmoid(A w + c) - 1>.
 
-A (G x D) and c are shared by all words, so the bits of the whole vocabulary are computed once a loss and
-cost G D numbers in all. Three forms of what the state says about the bits:
+A (G x D) and c are shared by all words and cost G D numbers in all; a loss over a large vocabulary reads the
+words block by block, so their V x G bits are never stored. Three forms of what the state says about the bits:
 `word`      z = B h, linear: only the words are squashed.
 `both`      z_g = tau_g tanh(B h)_g: bits on both sides, the essay's "sigmoid each side, then L1" (codes
             of hard bits -1, 1 differ in (G - inner product) / 2 places).
@@ -19,6 +19,7 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqstate import native
 from seqstate.core.energy import Energy, HasBits, HasPenalty
@@ -97,7 +98,10 @@ class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
         bias: Float[Tensor, " V"] | None,
         targets: Int[Tensor, " R"],
     ) -> Float[Tensor, " R"]:
-        return native.cross_entropy_inner(self._asked(query), self._read(keys), bias, targets)
+        scalars = self.read.weight, self.read.bias
+        return native.cross_entropy_computed(
+            self._asked(query), keys, scalars, bias, targets, read=self._read_by
+        )
 
     def init_keys(self, keys: Float[Tensor, "C S"]) -> None:
         nn.init.normal_(keys, std=WORD_STD)
@@ -133,10 +137,14 @@ class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
 
     def _read(self, keys: Tensor) -> Tensor:
         """What a word is to the inner product: its bits in -1..1, and in `residual` its numbers too."""
-        bits = torch.tanh(self._sharp(self.read(keys)) / 2)  # 2 sigmoid(x) - 1
+        return self._read_by(keys, self.read.weight, self.read.bias)
+
+    def _read_by(self, keys: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
+        half = self._sharp(0.5)  # 2 sigmoid(x) - 1 = tanh(x / 2)
+        bits = torch.tanh(F.linear(keys, half * weight, half * offset))
         return torch.cat([bits, keys], -1) if self.form == "residual" else bits
 
-    def _sharp(self, x: Tensor) -> Tensor:
+    def _sharp(self, x):
         return x if self.anneal == 1 else self.sharpness * x
 
     def _asked(self, query: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 #include "driver.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -12,7 +13,7 @@ bool poison = false;
 
 int64_t forward(const Problem& p, const Isa& isa, int threads, const Forward& out) {
   for (int64_t r = 0; r < p.rows; ++r) {
-    if (p.targets[r] != p.ignore && (p.targets[r] < 0 || p.targets[r] >= p.words)) return -1 - r;
+    if (p.targets[r] != p.ignore && (p.targets[r] < 0 || p.targets[r] >= p.all_words())) return -1 - r;
     out.nll[r] = out.lse_max[r] = out.lse_log[r] = 0.0f;
   }
   Pass pass(p, isa, threads, false);
@@ -27,6 +28,7 @@ int64_t forward(const Problem& p, const Isa& isa, int threads, const Forward& ou
     if (pass.plan.smoothing) s.row_total = pass.arena.take((int64_t)pass.plan.block_rows * isa.lanes);
   }
   while (pass.next_block([&](int64_t r) { return p.targets[r] != p.ignore; })) {
+    std::fill_n(target_logit, pass.job.rows, 0.0f);
     fork_join(pass.plan.threads, [&](int t) { isa.forward(pass.job, pass.slices[t]); });
     for (int n = 0; n < pass.job.rows; ++n) {
       float most = pass.slices[0].row_max[n];
@@ -132,7 +134,7 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
       lse_log[n] = real ? out.lse_log[row] : 0.0f;
       by_p[n] = (float)(given * (1.0 + 2.0 * p.z_loss * kLn2 * ((double)lse_max[n] + lse_log[n])));
       if (!real) by_p[n] = 0.0f;
-      all[n] = (float)(given * p.smoothing / p.words);
+      all[n] = (float)(given * p.smoothing / p.all_words());
       by_target[n] = (float)(given * (1.0 - p.smoothing));
     }
     fork_join(pass.plan.threads, [&](int t) { isa.backward(job, pass.slices[t]); });

@@ -13,6 +13,10 @@ struct Problem {
   const int64_t* targets;              // R
   int64_t ignore;
   double smoothing, z_loss;
+  // The table may be a part of a vocabulary, the words from `first` on. Then `nll` counts only where the target
+  // is one of them, and the backward pass wants the log-sum-exp over the whole.
+  int64_t first = 0, vocabulary = 0;  // 0: the table is all of it
+  int64_t all_words() const { return vocabulary ? vocabulary : words; }
 };
 
 struct Forward {

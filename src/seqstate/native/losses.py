@@ -43,7 +43,7 @@ def cross_entropy_inner(
     label_smoothing: share of the target's probability spread over all words. z_loss: weight of the squared
     log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1.
     """
-    options = Options("inner", *_checked(label_smoothing, z_loss))
+    options = Options("inner", *checked(label_smoothing, z_loss))
     if native.usable(hidden, words, bias) and native.worth(hidden.shape[0], *words.shape):
         sharpness = torch.tensor([scale])
         return _Fused.apply(hidden, words, bias, None, sharpness, None, targets, options)[0]
@@ -70,7 +70,7 @@ def cross_entropy_multi_hamming(
     if activation not in tiles.ACTIVATIONS:
         raise ValueError(f"activation={activation!r}; there are {', '.join(tiles.ACTIVATIONS)}")
     _check_groups(hidden, tau)
-    options = Options(activation, *_checked(label_smoothing, z_loss))
+    options = Options(activation, *checked(label_smoothing, z_loss))
     tensors = (hidden, words, bias, tau, a, b)
     if native.usable(*tensors):
         return _Fused.apply(*tensors, targets, options)[0]
@@ -94,7 +94,7 @@ def cross_entropy_rbf(
     The rest as in `cross_entropy_inner`.
     """
     _check_groups(hidden, tau)
-    options = Options("rbf", *_checked(label_smoothing, z_loss))
+    options = Options("rbf", *checked(label_smoothing, z_loss))
     tensors = (hidden, words, bias, tau, a, None)
     if native.usable(*tensors):
         return _Fused.apply(*tensors, targets, options)[0]
@@ -110,12 +110,21 @@ def workspace_bytes(
     )
 
 
+def outside(targets: Tensor, row: int, vocab_size: int) -> IndexError:
+    """What to raise for the target of this row."""
+    return IndexError(
+        f"target {int(targets[row])} of row {row} is outside the vocabulary 0..{vocab_size - 1} "
+        f"(ignored targets are {IGNORE})"
+    )
+
+
 def _check_groups(hidden: Tensor, tau: Tensor) -> None:
     if hidden.shape[1] % tau.shape[0]:
         raise ValueError(f"{tau.shape[0]} groups do not divide a width of {hidden.shape[1]}")
 
 
-def _checked(label_smoothing: float, z_loss: float) -> tuple[float, float]:
+def checked(label_smoothing: float, z_loss: float) -> tuple[float, float]:
+    """The two regularisers, if they can be."""
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing}, but it is a share between 0 and 1")
     return float(label_smoothing), float(z_loss)
@@ -140,18 +149,15 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(hidden, words, bias, tau, a, b, targets, options):
-        tensors = [_plain(t) for t in (hidden, words, bias, tau, a, b)]
+        tensors = [plain(t) for t in (hidden, words, bias, tau, a, b)]
         wanted = targets.to(torch.int64).contiguous()
         out = torch.empty(3, hidden.shape[0])
         status = native.extension().forward(
-            *_call(tensors, wanted, options), *_addresses_of_rows(out)
+            *call(tensors, wanted, options), *addresses_of_rows(out)
         )
         if status < 0:
             row = -1 - status
-            raise IndexError(
-                f"target {int(wanted[row])} of row {row} is outside the vocabulary 0..{words.shape[0] - 1} "
-                f"(ignored targets are {IGNORE})"
-            )
+            raise outside(wanted, row, words.shape[0])
         return out[0], out[1:]
 
     @staticmethod
@@ -172,30 +178,39 @@ class _Fused(torch.autograd.Function):
                 None,
             )
         # copies made here must outlive the call, which sees addresses only
-        plain, upstream = [_plain(t) for t in tensors], _plain(grad_nll)
+        given, upstream = [plain(t) for t in tensors], plain(grad_nll)
         wanted = targets.to(torch.int64).contiguous()
         grads = [
-            torch.empty_like(t) if need else None for t, need in zip(plain, needed, strict=True)
+            torch.empty_like(t) if need else None for t, need in zip(given, needed, strict=True)
         ]
         native.extension().backward(
-            *_call(plain, wanted, ctx.options),
+            *call(given, wanted, ctx.options),
             upstream.data_ptr(),
-            *_addresses_of_rows(lse),
+            *addresses_of_rows(lse),
             *(0 if grad is None else grad.data_ptr() for grad in grads),
         )
         return *grads, None, None
 
 
-def _plain(tensor: Tensor | None) -> Tensor | None:
+def plain(tensor: Tensor | None) -> Tensor | None:
+    """Numbers in order, which the kernel may read."""
     return None if tensor is None else tensor.detach().contiguous()
 
 
-def _addresses_of_rows(table: Tensor) -> list[int]:
+def addresses_of_rows(table: Tensor) -> list[int]:
+    """Where every row of a contiguous table starts."""
     start, step = table.data_ptr(), table.shape[1] * table.element_size()
     return [start + row * step for row in range(table.shape[0])]
 
 
-def _call(tensors: list[Tensor | None], targets: Tensor, options: Options) -> tuple[Any, ...]:
+def call(
+    tensors: list[Tensor | None],
+    targets: Tensor,
+    options: Options,
+    first: int = 0,
+    vocabulary: int = 0,
+) -> tuple[Any, ...]:
+    """What both passes of the kernel ask for: hidden, words, bias, tau, a, b and the rest."""
     hidden, words, _, tau, *_ = tensors
     groups = 1 if tau is None else tau.shape[0]
     work = hidden.shape[0] * words.numel()
@@ -213,6 +228,8 @@ def _call(tensors: list[Tensor | None], targets: Tensor, options: Options) -> tu
         IGNORE,
         options.label_smoothing,
         options.z_loss,
+        first,
+        vocabulary,
     )
 
 

@@ -32,12 +32,14 @@ struct Call {
   int isa, threads;
   seqstate::Problem problem;
   unsigned long long hidden, table, bias, tau, a, b, targets;
-  long long rows, words, ignore;
+  long long rows, words, ignore, first, vocabulary;
 
   void finish() {
     problem.rows = rows;
     problem.words = words;
     problem.ignore = ignore;
+    problem.first = first;
+    problem.vocabulary = vocabulary;
     problem.hidden = pointer<const float>(hidden);
     problem.table = pointer<const float>(table);
     problem.bias = pointer<const float>(bias);
@@ -48,11 +50,11 @@ struct Call {
   }
 };
 
-#define CALL_FORMAT "iiiLLiiKKKKKKKLdd"
+#define CALL_FORMAT "iiiLLiiKKKKKKKLddLL"
 #define CALL_FIELDS(c)                                                                              \
   &c.isa, &c.threads, &c.problem.kind, &c.rows, &c.words, &c.problem.width, &c.problem.groups,      \
       &c.hidden, &c.table, &c.bias, &c.tau, &c.a, &c.b, &c.targets, &c.ignore, &c.problem.smoothing, \
-      &c.problem.z_loss
+      &c.problem.z_loss, &c.first, &c.vocabulary
 
 PyObject* result(int64_t status) {
   if (status == 1) return PyErr_NoMemory();

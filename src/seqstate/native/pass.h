@@ -140,7 +140,7 @@ struct Pass {
     const float* from[kMost];
     for (int i = 0; i < real; ++i) {
       from[i] = p.hidden + index[first + i] * p.width;
-      target[first + i] = p.targets[index[first + i]];
+      target[first + i] = p.targets[index[first + i]] - p.first;
     }
     float* out = packed + (int64_t)first * p.width;
     for (int g = 0; g < p.groups; ++g) {
