@@ -73,3 +73,11 @@ def test_text_and_the_command_line_import_heavy_things_only_when_needed():
     for path in files("cli"):
         found = {name.split(".")[0] for name in imported(path, at_top=True)}
         assert not found & set(LIBRARIES), (path, found & set(LIBRARIES))
+
+
+def test_only_the_front_doors_know_of_hugging_face():
+    """The package's names, the commands, and what is not imported until it is used."""
+    for path in sorted(ROOT.rglob("*.py")):
+        front = path.parent == ROOT / "cli" or path == ROOT / "__init__.py"
+        if not front and ROOT / "hub" not in path.parents:
+            assert not inside(imported(path), "hub"), path
