@@ -36,13 +36,16 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--checkpoint-seconds", type=float, default=20.0, help="training time between checkpoints"
     )
+    parser.add_argument(
+        "--tensorboard", metavar="DIR", help="write curves for TensorBoard into this folder too"
+    )
     shared.add_budget_options(parser)
     shared.add_text_options(parser)
     shared.add_training_options(parser)
 
 
 def run(options) -> int:
-    from seqstate.cli import display
+    from seqstate.cli import display, tensorboard
     from seqstate.core.record import Run
     from seqstate.match import parameters_of
     from seqstate.model import energy_for
@@ -54,6 +57,8 @@ def run(options) -> int:
         options, state=options.state, energy=energy, corpus="", seed=options.seed
     )
     shared.with_budget(config, options, 1)  # refuses bad budgets before any work
+    if options.tensorboard:
+        tensorboard.check()
     guard(folder, resume=options.resume, overwrite=options.overwrite)
     with display.preparing() as preparing:
         corpus = shared.corpus_of(options, options.text, preparing)
@@ -72,7 +77,10 @@ def run(options) -> int:
         if options.overwrite:
             clear(folder)
         shared.tell_corpus(corpus, display.note)
-        with display.training(options.state) as watch:
+        with (
+            display.training(options.state) as shown,
+            tensorboard.logging_to(options.tensorboard, shown) as watch,
+        ):
             result = execute(
                 config,
                 corpus,

@@ -46,12 +46,13 @@ class Positions(nn.Module):
         # angles in float64: a float32 position loses the fast rotations after some 10^5 tokens
         speed = _speeds(self.head_width, like.device)
         if time == 1 and read is not None:
-            turn = _unit(read.double().outer(speed))[:, None, None]
-        else:
-            clock = torch.arange(time, dtype=torch.float64, device=like.device)
-            turn = _unit(clock.outer(speed))[None, :, None]
-            if read is not None:
-                turn = turn * _unit(read.double().outer(speed))[:, None, None]
+            angle = read.double().outer(speed)[:, None, None]
+            dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+            return torch.complex(angle.cos().to(dtype), angle.sin().to(dtype))
+        clock = torch.arange(time, dtype=torch.float64, device=like.device)
+        turn = _unit(clock.outer(speed)[None, :, None])
+        if read is not None:
+            turn = turn * _unit(read.double().outer(speed)[:, None, None])
         return turn.to(torch.complex128 if like.dtype == torch.float64 else torch.complex64)
 
     def bias(self, queries: int, keys: int, like: Tensor) -> Float[Tensor, "H T S"] | None:
