@@ -145,13 +145,14 @@ def comparing():
 def campaigning():
     """A callback for campaign.Status: one bar for a stage, or a line a finished trial."""
     if not sys.stderr.isatty():
-        said: set[tuple[int, int]] = set()
+        told = 0
 
         def say(status) -> None:
-            if status.share == 0 and (status.done, status.wanted) not in said and status.done:
-                said.add((status.done, status.wanted))
+            nonlocal told
+            if status.done > 0 and status.done != told:
                 left = seconds(status.seconds_left)
                 note(f"[{status.done}/{status.wanted}] {status.now} | about {left} left")
+            told = status.done
 
         yield say
         return
