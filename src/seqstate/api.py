@@ -24,6 +24,7 @@ def fit(
     energy: str | None = None,
     tokenizer: str = "bpe",
     vocab_size: int | None = None,
+    pairs: str | None = None,
     watch: Callable[[Progress], None] | None = None,
     **training: Any,
 ) -> Trained:
@@ -31,21 +32,22 @@ def fit(
 
     A string that names no existing file is taken as the text if it has a line break or is longer than a
     path can be. `training` are fields of RunConfig: steps=1000, lr=5e-3, batch_size=16, seed=0, ...
+    A .tsv file holds pairs of a source and a target, a .jsonl if `pairs` names its two fields.
     A tenth of the text is held out; the weights that predict it best are kept.
 
     Raises ValueError for bad specs, options or text.
     """
     with tempfile.TemporaryDirectory() as scratch:
         source = _source(text, Path(scratch))
-        corpus = prepare(source, tokenizer=tokenizer, vocab_size=vocab_size)
+        corpus = prepare(source, tokenizer=tokenizer, vocab_size=vocab_size, pairs=pairs)
         if training.get("seconds") is not None:
             training = {"steps": None, **training}
         config = RunConfig(
             state=state, energy=energy_for(state, energy), corpus=corpus.id, **training
         )
         trained = start(config, corpus)
-        boundary = corpus.tokenizer.boundary
-        train(trained.model, corpus.train, corpus.valid, config, boundary=boundary, watch=watch)
+        tokens = {"boundary": corpus.tokenizer.boundary, "separator": corpus.separator}
+        train(trained.model, corpus.train, corpus.valid, config, **tokens, watch=watch)
     trained.sketch = sketch(corpus.train)
     return trained
 

@@ -19,7 +19,11 @@ CHUNK = 256  # tokens read at once
 
 @dataclass(frozen=True)
 class Evaluation:
-    """nats: one number a predicted token, in text order. How they were read is part of the result."""
+    """nats: one number a predicted token, in text order. How they were read is part of the result.
+
+    asked: of pairs, whether each token of the text is followed by one that was asked for (None: all are);
+    text_bytes are then those of the targets. others: what else was measured.
+    """
 
     nats: NDArray[np.float32]
     text_bytes: int
@@ -27,6 +31,8 @@ class Evaluation:
     warmup: int
     carry: bool
     context: int
+    asked: NDArray[np.bool_] | None = None
+    others: tuple[Reading, ...] = ()
 
     @property
     def nats_per_token(self) -> float:
@@ -48,6 +54,10 @@ class Evaluation:
     @property
     def how(self) -> str:
         """One sentence: what each token was predicted from."""
+        if self.asked is not None:
+            return (
+                "each token of a target, its end included, from its source and the target before it"
+            )
         if not self.carry:
             return f"windows of {self.context} tokens, each token scored with at least half of one"
         if self.rows == 1:
@@ -56,6 +66,15 @@ class Evaluation:
             f"state carried along {self.rows} stretches read in parallel, "
             f"each after {self.warmup} unscored tokens"
         )
+
+    def stretch(self, start: int, count: int) -> NDArray[np.float32]:
+        """Nats of what follows `count` tokens of the text from the one at `start`; 0 if not asked for."""
+        if self.asked is None:
+            return self.nats[start : start + count]
+        asked = self.asked[start : start + count]
+        found, before = np.zeros(len(asked), np.float32), int(self.asked[:start].sum())
+        found[asked] = self.nats[before : before + int(asked.sum())]
+        return found
 
     def readings(self) -> list[Reading]:
         count, share = len(self.nats), self.bits_per_byte / self.nats_per_token
@@ -71,6 +90,7 @@ class Evaluation:
                 count,
                 math.exp(min(self.nats_per_token, 700.0)) * self.stderr,
             ),
+            *self.others,
         ]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqstate.core import registry
 from seqstate.core.energy import Energy, Head
 from seqstate.core.instrument import HasHead, HasStates
-from seqstate.core.model import LanguageModel, StateModel, last_real
+from seqstate.core.model import LanguageModel, Marks, ReadsSource, StateModel, last_real
 from seqstate.core.spec import Spec, parse
 from seqstate.core.state import State
 
@@ -28,7 +29,10 @@ class HasEmbedding(ABC):
         state: State | None = None,
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T D2"], State]:
-        """The vector the head sees after each of these rows of `embedding`, and the state."""
+        """The vector the head sees after each of these rows of `embedding`, and the state.
+
+        Vectors bear no marks (core.model.Marks): no document opens and no source ends among them.
+        """
 
 
 class NeuralLM(LanguageModel, HasHead, HasStates, HasEmbedding):
@@ -37,10 +41,22 @@ class NeuralLM(LanguageModel, HasHead, HasStates, HasEmbedding):
     state, energy: parts already built. head width != state width puts a linear map between them.
     tie: the embedding shares the head's word table (needs equal widths; heads without a table refuse).
     dropout: on the embedded tokens and on the hidden vectors (Srivastava et al. 2014).
+    boundary, separator: the tokens that open a document and that end its source (None: nothing does), for
+    states that read a source apart.
     """
 
-    def __init__(self, state: StateModel, head: Head, *, tie: bool = True, dropout: float = 0.0):
+    def __init__(
+        self,
+        state: StateModel,
+        head: Head,
+        *,
+        tie: bool = True,
+        dropout: float = 0.0,
+        boundary: int = 0,
+        separator: int | None = None,
+    ) -> None:
         super().__init__()
+        self.boundary, self.separator = boundary, separator
         self.vocab_size = head.vocab_size
         self.states, self.head = state, head
         self.embedding = nn.Embedding(head.vocab_size, state.width)
@@ -86,7 +102,15 @@ class NeuralLM(LanguageModel, HasHead, HasStates, HasEmbedding):
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], State]:
         """The vector the head sees after each token, and the state."""
-        return self.hidden_of(self.embedding(tokens), state, lengths)
+        if not isinstance(self.states, ReadsSource):
+            return self.hidden_of(self.embedding(tokens), state, lengths)
+        x = self._scaled(self.embedding(tokens))
+        return self._seen(self.states(x, state, lengths, self._marks(tokens)))
+
+    def _marks(self, tokens: Int[Tensor, "B T"]) -> Marks:
+        none = torch.zeros_like(tokens, dtype=torch.bool)
+        turns = none if self.separator is None else tokens == self.separator
+        return Marks(tokens == self.boundary, turns)
 
     def hidden_of(
         self,
@@ -94,7 +118,10 @@ class NeuralLM(LanguageModel, HasHead, HasStates, HasEmbedding):
         state: State | None = None,
         lengths: Int[Tensor, " B"] | None = None,
     ) -> tuple[Float[Tensor, "B T D2"], State]:
-        hidden, state = self.states(self._scaled(embedded), state, lengths)
+        return self._seen(self.states(self._scaled(embedded), state, lengths))
+
+    def _seen(self, read: tuple[Float[Tensor, "B T D"], State]) -> tuple[Tensor, State]:
+        hidden, state = read
         return self.project(self.dropout(hidden)), state
 
     def forward(
@@ -142,10 +169,12 @@ def build_model(
     dropout: float = 0.0,
     head_width: int | None = None,
     boundary: int = 0,
+    separator: int | None = None,
 ) -> LanguageModel:
     """A language model from specs: `build_model("lstm(width=256)", "multi_hamming(groups=16)", ...)`.
 
-    boundary: the token that opens a document, for states that ask for it (grammars).
+    boundary: the token that opens a document, for states that ask for it (grammars, encoder and decoder).
+    separator: the token between the source and the target of a pair; None: the text is not pairs.
     A state that is a distribution already (`ngram`) takes no energy. An energy is needed otherwise
     (None: `inner`). Raises ValueError for unknown parts and options and for what the parts refuse.
     """
@@ -159,7 +188,8 @@ def build_model(
         return registry.build("states", spec, **given)
     body = registry.build("states", spec)
     head = build_head(energy, width=head_width or body.width, vocab_size=vocab_size)
-    return NeuralLM(body, head, tie=tie, dropout=dropout)
+    tokens = {"boundary": boundary, "separator": separator}
+    return NeuralLM(body, head, tie=tie, dropout=dropout, **tokens)
 
 
 def energy_for(state: str | Spec, energy: str | None) -> str | None:

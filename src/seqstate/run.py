@@ -62,6 +62,7 @@ def execute(
         folder=folder,
         resume=resume,
         boundary=corpus.tokenizer.boundary,
+        separator=corpus.separator,
         watch=watch,
         checkpoint_seconds=checkpoint_seconds,
     )
@@ -96,7 +97,7 @@ def start(config: RunConfig, corpus: Corpus) -> Trained:
     random.seed(config.seed)
     np.random.seed(config.seed)
     torch.manual_seed(config.seed)
-    described = ModelConfig.of(config, corpus.tokenizer)
+    described = ModelConfig.of(config, corpus.tokenizer, corpus.separator)
     model = described.build()
     if isinstance(model, NeuralLM):
         model.head.start_from(torch.from_numpy(log_unigram(corpus.train, model.vocab_size)))
@@ -163,7 +164,7 @@ def _surprise(trained: Trained, corpus: Corpus, result: Evaluation) -> dict[str,
     """Nats of every token of one held-out passage: the same place for every run on the corpus."""
     start_at = len(corpus.valid) // 3
     ids = np.asarray(corpus.valid[start_at + 1 : start_at + 1 + PASSAGE_TOKENS]).tolist()
-    nats = result.nats[start_at : start_at + len(ids)]
+    nats = result.stretch(start_at, len(ids))
     return {
         "text": [trained.tokenizer.token_text(token) for token in ids],
         "nats": [round(float(value), 4) for value in nats],

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqstate import checkpoint
-from seqstate.core.model import Counted, LanguageModel, device_of
+from seqstate.core.model import IGNORE, Counted, LanguageModel, device_of
 from seqstate.core.record import RunConfig
 from seqstate.core.schedule import Scheduled
 from seqstate.core.state import State, detach
@@ -28,8 +29,11 @@ from seqstate.errors import Diverged, Interrupted
 from seqstate.instruments.bits import bits_of
 from seqstate.optimise import adamw, learning_rate
 from seqstate.text.batches import Lanes, Reader, Windows
+from seqstate.text.pair_batches import PairBatches, Pairs
+from seqstate.translate import validate_pairs
 
 VALIDATIONS = 20  # over a run, unless the configuration says otherwise
+Check = Callable[[LanguageModel], float]  # held-out nats per token
 VALIDATION_ROWS, VALIDATION_TOKENS = 8, 16_384  # what a validation reads while training
 
 
@@ -67,6 +71,7 @@ def fit(
     folder: Path | None = None,
     resume: bool = False,
     boundary: int = 0,
+    separator: int | None = None,
     watch: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
 ) -> Outcome:
@@ -75,18 +80,34 @@ def fit(
 
     train, valid: 1-d id arrays (may be memory-mapped). folder: gets metrics.jsonl and checkpoints; with
     `resume`, training goes on from the checkpoint there and ends with the weights of an uninterrupted run.
+    separator: the documents are pairs, parted by this token: whole pairs of like length are read, as many as
+    a step's tokens allow, and the targets are what is learnt.
     A counted model (n-gram) is estimated in one pass. Raises Interrupted, Diverged.
     """
+    reader: Reader
+    if separator is not None:
+        pairs = Pairs.find(train, boundary, separator)
+        shape = {"tokens": config.tokens_per_step, "parts": config.accumulate}
+        reader = PairBatches(pairs, **shape, seed=config.seed, unasked=IGNORE)
+        check = partial(validate_pairs, pairs=Pairs.find(valid, boundary, separator))
+        config = config.replace(carry=False)  # every batch begins its documents
+    else:
+        kind, rows = Lanes if config.carry else Windows, config.batch_size * config.accumulate
+        reader = kind(train, rows=rows, context=config.context, seed=config.seed)
+        how = (
+            {} if isinstance(model, Counted) else {"carry": config.carry, "context": config.context}
+        )
+        check = partial(validate, ids=valid, **how)
     if isinstance(model, Counted):
-        return _count(model, train, valid, boundary)
-    return _Loop(model, train, valid, config, folder, watch, checkpoint_seconds).run(resume)
+        return _count(model, train, check, boundary)
+    return _Loop(model, reader, valid, check, config, folder, watch, checkpoint_seconds).run(resume)
 
 
-def _count(model: Any, train: NDArray, valid: NDArray, boundary: int) -> Outcome:
+def _count(model: Any, train: NDArray, check: Check, boundary: int) -> Outcome:
     cpu, wall = time.process_time(), time.monotonic()
     model.count(train, boundary)
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    nats = validate(model, valid)
+    nats = check(model)
     point = {"step": 1, "tokens": len(train), "cpu_seconds": cpu, "wall_seconds": wall}
     return Outcome([{**point, "valid_nats": nats}], 1, cpu, wall)
 
@@ -123,8 +144,9 @@ class _Loop:
     def __init__(
         self,
         model: LanguageModel,
-        train: NDArray,
+        reader: Reader,
         valid: NDArray,
+        check: Check,
         config: RunConfig,
         folder: Path | None,
         watch: Callable[[Progress], None] | None,
@@ -132,10 +154,7 @@ class _Loop:
     ) -> None:
         self.checkpoint_seconds = checkpoint_seconds
         self.model, self.valid, self.config, self.watch = model, valid, config, watch
-        self.folder = folder
-        rows = config.batch_size * config.accumulate
-        reader = Lanes if config.carry else Windows
-        self.reader: Reader = reader(train, rows=rows, context=config.context, seed=config.seed)
+        self.folder, self.reader, self.check = folder, reader, check
         self.optimiser = adamw(model, config)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         parts = [part for part in model.modules() if isinstance(part, Scheduled)]
@@ -206,8 +225,9 @@ class _Loop:
         config = self.config
         tokens, targets, fresh = self.reader.batch(step)
         total = torch.zeros((), device=self.device)
+        size = len(tokens) // config.accumulate
         for part in range(config.accumulate):
-            rows = slice(part * config.batch_size, (part + 1) * config.batch_size)
+            rows = slice(part * size, (part + 1) * size)
             state = None if fresh or self.carried[part] is None else detach(self.carried[part])
             with self._autocast():
                 nats, after = self.model.nll(
@@ -215,7 +235,8 @@ class _Loop:
                     torch.from_numpy(targets[rows]).to(self.device),
                     state,
                 )
-            loss = nats.mean() / config.accumulate
+            share = targets[rows].size / (targets[rows] != IGNORE).sum()  # 1 but for pairs
+            loss = nats.mean() * float(share) / config.accumulate
             loss.backward()
             self.carried[part] = detach(after) if config.carry else None
             total += loss.detach()
@@ -240,7 +261,7 @@ class _Loop:
 
     def _validate(self, metrics: Callable[[dict], None]) -> None:
         outcome, config = self.outcome, self.config
-        nats = validate(self.model, self.valid, carry=config.carry, context=config.context)
+        nats = self.check(self.model)
         rate = self.optimiser.param_groups[0]["lr"]
         point = {
             "step": outcome.step,

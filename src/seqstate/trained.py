@@ -27,7 +27,10 @@ from seqstate.evaluate import Evaluation, evaluate
 from seqstate.fusion import Fusion, FusionConfig
 from seqstate.generate import Sampling, generate
 from seqstate.model import build_model
+from seqstate.text.pair_batches import Pairs
+from seqstate.text.pairs import TAB
 from seqstate.text.tokenizer import TextCodec, Tokenizer
+from seqstate.translate import TOGETHER, evaluate_pairs, write
 
 FORMAT = 1
 MODEL_TYPE = "seqstate"
@@ -47,18 +50,20 @@ class ModelConfig:
     carry: bool = True
     corpus: str = ""
     boundary: int = 0  # the token that opens a document
+    separator: int | None = None  # of pairs, the token between source and target
 
     @classmethod
-    def of(cls, run: RunConfig, tokenizer: TextCodec) -> ModelConfig:
+    def of(cls, run: RunConfig, tokenizer: TextCodec, separator: int | None = None) -> ModelConfig:
         own = {"vocab_size": tokenizer.vocab_size, "boundary": tokenizer.boundary}
+        own["separator"] = separator
         shared = {name: getattr(run, name) for name in cls.__dataclass_fields__ if name not in own}
         return cls(**own, **shared)
 
     def build(self) -> LanguageModel:
         """A fresh, untrained model of this configuration."""
         neural = {"tie": self.tie, "dropout": self.dropout, "head_width": self.head_width}
-        tokens = {"vocab_size": self.vocab_size, "boundary": self.boundary}
-        return build_model(self.state, self.energy, **tokens, **neural)
+        tokens = {"boundary": self.boundary, "separator": self.separator}
+        return build_model(self.state, self.energy, vocab_size=self.vocab_size, **tokens, **neural)
 
 
 @dataclass
@@ -131,6 +136,40 @@ class Trained:
                 break
         return [_before(self.tokenizer.decode(row), stop) for row in rows]
 
+    @property
+    def separator(self) -> int | None:
+        """The token between source and target, if pairs are what was learnt."""
+        return self.config.separator if isinstance(self.config, ModelConfig) else None
+
+    def translate(
+        self,
+        sources: Sequence[str],
+        *,
+        tokens: int = 200,
+        temperature: float = 0.0,
+        seed: int = 0,
+        **filters: Any,
+    ) -> list[str]:
+        """The target of each source, the likeliest token each time unless a temperature is given.
+
+        At most `tokens` tokens each; filters as `stream`. Raises ValueError for a model that was not
+        trained on pairs and for a source with a tab in it.
+        """
+        if self.separator is None:
+            raise ValueError(
+                "this model was trained on text, not on pairs; give it a prompt instead"
+            )
+        if TAB in (found := next((one for one in sources if TAB in one), "")):
+            raise ValueError(f"the source {found!r} has a tab, which would end it; replace it")
+        prompts = [[*self._prompt(one.strip()), self.separator] for one in sources]
+        sampling, out = Sampling(temperature, **filters), []
+        for start in range(0, len(prompts), TOGETHER):
+            some = prompts[start : start + TOGETHER]
+            boundary = self.tokenizer.boundary
+            rows = write(self.model, some, tokens, boundary, sampling=sampling, seed=seed)
+            out += [self.tokenizer.decode(row) for row in rows]
+        return out
+
     def evaluate(self, text: str) -> Evaluation:
         """How well the model predicts a text (one document, its end not asked for)."""
         import numpy as np
@@ -139,7 +178,14 @@ class Trained:
         return self.evaluate_ids(ids, len(text.encode("utf-8")))
 
     def evaluate_ids(self, ids: Any, text_bytes: int, **options: Any) -> Evaluation:
-        """The same on token ids, opened by the boundary token; options as in seqstate.evaluate."""
+        """The same on token ids, opened by the boundary token; options as in seqstate.evaluate.
+
+        A model of pairs is scored on their targets (see seqstate.translate.evaluate_pairs).
+        """
+        if self.separator is not None:
+            pairs = Pairs.find(ids, self.tokenizer.boundary, self.separator)
+            target_bytes = len(self.tokenizer.decode(pairs.targets()).encode("utf-8"))
+            return evaluate_pairs(self.model, pairs, target_bytes, **options)
         reading = {"context": self.config.context, "carry": self.config.carry}
         return evaluate(self.model, ids, text_bytes, **{**reading, **options})
 

@@ -42,6 +42,8 @@ STATE_OPTIONS = [
     'latent(layers=1, slots=3, heads=2, gradient="unrolled")',
     "relay(layers=2, chunk=3)",
     "relay(layers=1, chunk=1, heads=2, convolution=1)",
+    "seq2seq(layers=2, attention='none')",
+    "seq2seq(layers=2, attention='multi_hamming(groups=2)', window=3)",
     "pcfg(max_length=3)",
     "pcfg(ends=(5, 7), max_length=4)",
     "table_pcfg(nonterminals=3, preterminals=4, ends=(5,))",
@@ -119,7 +121,8 @@ def build_language_model(state: str, energy: str | None, vocab_size: int = VOCAB
             model.count(tokens.numpy(), boundary=0)
         return awake(model)
     sized = parse(state).replace(width=WIDTH)
-    return awake(build_model(sized, energy, vocab_size=vocab_size, tie=False))
+    # token 1 parts source from target, for states that tell them apart
+    return awake(build_model(sized, energy, vocab_size=vocab_size, tie=False, separator=1))
 
 
 def awake(module: nn.Module, scale: float = 0.5) -> nn.Module:

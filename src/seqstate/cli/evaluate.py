@@ -2,6 +2,7 @@
 
 seqstate evaluate model test.txt
 seqstate evaluate model test.txt --json
+seqstate evaluate translator test.tsv    of a model trained on pairs: nats per target token, exact matches
 seqstate evaluate hf:./gpt2 test.txt     a Hugging Face causal language model in a folder
 """
 
@@ -29,37 +30,44 @@ def run(options) -> int:
     import torch
 
     from seqstate.cli import display
+    from seqstate.text.pairs import FIELDS, pair_fields
     from seqstate.text.store import encode_text
 
     if options.rows is not None and options.rows < 1:
         raise ValueError(f"--rows {options.rows} is below 1")
     torch.set_num_threads(options.threads)
     trained = shared.opened(options.model)
-    ids, text_bytes = encode_text(trained.tokenizer, options.text, **shared.reading(options))
+    how = {"rows": options.rows}
+    fields = None
+    if trained.separator is not None:
+        how, fields = {}, pair_fields(options.text, options.pairs) or FIELDS
+    elif options.pairs:
+        raise ValueError(f"{options.model} was trained on text, not on pairs; leave --pairs out")
+    reading = shared.reading(options)
+    ids, text_bytes = encode_text(trained.tokenizer, options.text, pairs=fields, **reading)
     with display.preparing() as preparing:
         result = trained.evaluate_ids(
-            ids,
-            text_bytes,
-            rows=options.rows,
-            progress=lambda share: preparing("evaluating", share),
+            ids, text_bytes, progress=lambda share: preparing("evaluating", share), **how
         )
     by_name = {reading.name: reading for reading in result.readings()}
     if options.json:
         found = {name: reading.value for name, reading in by_name.items()}
         extra = {
             "tokens": len(result.nats),
-            "bytes": text_bytes,
+            "bytes": result.text_bytes,
             "stderr": result.stderr,
             "context": result.how,
             "corpus": trained.config.corpus,
         }
         print(json.dumps({**found, **extra}, indent=1))
         return 0
-    for name in ("nats_per_token", "bits_per_byte", "perplexity"):
+    for name in ("nats_per_token", "bits_per_byte", "perplexity", "exact_match"):
+        if name not in by_name:
+            continue
         reading = by_name[name]
         unit = "" if reading.unit == "1" else f" {reading.unit}"
         print(f"{name:<15} {reading.value:.4f} +- {reading.stderr:.4f}{unit}")
-    print(f"{'tokens':<15} {len(result.nats):,} ({text_bytes:,} bytes)")
+    print(f"{'tokens':<15} {len(result.nats):,} ({result.text_bytes:,} bytes)")
     print(f"{'context':<15} {result.how}")
     print(f"{'trained on':<15} {trained.config.corpus or 'not recorded'}")
     return 0

@@ -50,6 +50,11 @@ def add_text_options(parser, *, split: bool = True) -> None:
         )
         text.add_argument("--vocab-size", type=int, help="number of tokens, for word and bpe")
     text.add_argument("--field", help="field that holds the text, for .jsonl and .parquet")
+    text.add_argument(
+        "--pairs",
+        metavar="SOURCE,TARGET",
+        help="the two fields that hold pairs, for .jsonl; a .tsv of two columns needs none",
+    )
     text.add_argument("--encoding", default="utf-8", help="of text files")
     text.add_argument(
         "--errors",
@@ -205,6 +210,7 @@ def corpus_of(options: Any, texts: list[str], progress=None):
         tokenizer=options.tokenizer,
         vocab_size=options.vocab_size,
         valid_share=options.valid_share,
+        pairs=options.pairs,
         progress=progress,
         **reading(options),
     )

@@ -3,6 +3,7 @@
   seqstate train book.txt --state "lstm(width=256)" --energy "multi_hamming(groups=16)" --out model
   seqstate train corpus/ --state "attention(width=128, layers=4)" --budget 10m --out model
   seqstate train notes.jsonl --field body --state "ngram(order=5)" --out model
+  seqstate train pairs.tsv --state "seq2seq(width=256)" --tokenizer char --out translator
 
 Stopped (Ctrl-C, a crash, a power cut)? The same command with --resume goes on and ends with the same weights.
 """
@@ -135,11 +136,18 @@ def show(run, folder: Path, *, as_json: bool) -> None:
         )
         return
     bits, perplexity = run.reading("bits_per_byte"), run.reading("perplexity")
+    pairs = [reading for reading in run.readings if reading.name == "exact_match"]
     print(f"{run.label} on {run.corpus['id']}, seed {run.config.seed}")
     print(
         f"  {bits.value:.4f} +- {bits.stderr:.4f} bits per byte on {bits.count:,} held-out tokens"
+        + (" of targets" if pairs else "")
     )
+    for found in pairs:
+        print(
+            f"  {found.value:.1%} +- {found.stderr:.1%} of {found.count:,} targets written exactly"
+        )
     print(f"  perplexity {perplexity.value:.2f} per token ({run.corpus['tokenizer']})")
     numbers, carried = run.reading("parameters").value, run.reading("state_bytes").value
     print(f"  {numbers:,.0f} parameters, {carried:,.0f} bytes of state")
-    print(f'saved in {folder}; try: seqstate generate {folder} --prompt "..."')
+    asked = "--source" if pairs else "--prompt"
+    print(f'saved in {folder}; try: seqstate generate {folder} {asked} "..."')

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
 
 from seqstate.core.state import State
@@ -113,6 +113,27 @@ class Counted(ABC):
 
         `boundary` is the id that opens each document; no context reaches back across it.
         """
+
+
+class Marks(NamedTuple):
+    """Tokens with a meaning of their own. They are read like others, each as the first of what it begins."""
+
+    opens: Bool[Tensor, "B T"]  # a document begins, with its source
+    turns: Bool[Tensor, "B T"]  # the source is over, its target begins
+
+
+class ReadsSource(ABC):
+    """Capability: a document is a source and a target, read in different ways; marks say where they begin."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        state: State | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
+        marks: Marks | None = None,
+    ) -> tuple[Float[Tensor, "B T D"], State]:
+        """As StateModel.forward; without marks nothing begins, and what was begun before goes on."""
 
 
 class HasGates(ABC):

@@ -6,7 +6,7 @@ whether the rows begin somewhere new (carried states must be dropped).
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Batch = tuple[NDArray[np.int64], NDArray[np.int64], bool]
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What the training loop reads from."""
 

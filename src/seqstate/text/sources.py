@@ -1,8 +1,9 @@
 """Documents from files, folders, globs and standard input, streamed: no file is ever held whole.
 
 .txt, .md and their .gz: one document a file. .jsonl (.gz): one document a line, from a field. .parquet: one a
-row, read through duckdb. Any other suffix is read as text if it is text. Line ends become "\\n" and a leading
-byte order mark goes, as in Python's text mode; strings in .jsonl and .parquet are taken as they are.
+row, read through duckdb. .tsv (.gz), where pairs are asked for: one a line (see text.pairs). Any other suffix
+is read as text if it is text. Line ends become "\\n" and a leading byte order mark goes, as in Python's text
+mode; strings in .jsonl and .parquet are taken as they are.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstate.text.chunks import Piece
+from seqstate.text.pairs import Fields, of_columns, of_rows
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".parquet")
 ERRORS = ("strict", "replace", "ignore", "backslashreplace")
@@ -56,11 +58,13 @@ def documents(
     field: str | None = None,
     encoding: str = "utf-8",
     errors: str = "strict",
+    pairs: Fields | None = None,
 ) -> Iterator[Piece]:
     """All documents of files, folders (recursive), globs and `-` (standard input), as pieces.
 
     field: what holds the text in .jsonl and .parquet (default "text"); standard input is read as .jsonl when
-    it is given. errors: strict, replace, ignore or backslashreplace. Raises ValueError, in one line, for
+    it is given. pairs: two fields that hold source and target (the two columns of what is not .jsonl).
+    errors: strict, replace, ignore or backslashreplace. Raises ValueError, in one line, for
     what is absent, empty, binary, not in the encoding, or not in the format.
     """
     check_reading(encoding, errors)
@@ -68,7 +72,7 @@ def documents(
         raise ValueError("no text was given; name files, folders, globs or - (standard input)")
     found = False
     for source in find(paths, field=field):
-        for piece in read(source, field=field, encoding=encoding, errors=errors):
+        for piece in read(source, field=field, encoding=encoding, errors=errors, pairs=pairs):
             found = True
             yield piece
     if not found:
@@ -152,14 +156,29 @@ def readable(name: str) -> Iterator[None]:
         raise ValueError(f"cannot read {name}: {error.strerror or error}") from None
 
 
-def read(source: Source, *, field: str | None, encoding: str, errors: str) -> Iterator[Piece]:
+def read(
+    source: Source,
+    *,
+    field: str | None,
+    encoding: str,
+    errors: str,
+    pairs: Fields | None = None,
+) -> Iterator[Piece]:
     """The documents of one file, as `documents`; a file without text gives none."""
     with readable(source.name):
         if source.format == "parquet":
+            if pairs:
+                raise ValueError(f"{source.name}: pairs are read from .tsv and .jsonl, not parquet")
             yield from _read_parquet(source, field or "text", errors)
             return
         with source.open() as file:
             texts = _decode(file.read, source.name, encoding, errors)
+            if pairs and source.format == "jsonl":
+                yield from of_rows(_rows(texts, source.name, pairs[0]), pairs)
+                return
+            if pairs:
+                yield from of_columns(_lines(texts), source.name)
+                return
             if source.format == "jsonl":
                 yield from _read_lines(texts, source.name, field or "text", errors)
                 return
@@ -209,6 +228,14 @@ def _binary(name: str, data: bytes, at: int) -> str:
 
 
 def _read_lines(texts: Iterator[str], name: str, field: str, errors: str) -> Iterator[Piece]:
+    for where, row in _rows(texts, name, field):
+        if field not in row:
+            raise ValueError(_no_field(where, field, row))
+        yield from _document(row[field], where, field, errors)
+
+
+def _rows(texts: Iterator[str], name: str, field: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a .jsonl and where each stands."""
     for number, line in enumerate(_lines(texts), start=1):
         if not line.strip():
             continue
@@ -219,9 +246,7 @@ def _read_lines(texts: Iterator[str], name: str, field: str, errors: str) -> Ite
             raise ValueError(f"{where} is no JSON: {error.msg} at column {error.colno}") from None
         if not isinstance(row, dict):
             raise ValueError(f"{where} is no JSON object with a field {field!r}")
-        if field not in row:
-            raise ValueError(_no_field(where, field, row))
-        yield from _document(row[field], where, field, errors)
+        yield where, row
 
 
 def _lines(texts: Iterator[str]) -> Iterator[str]:

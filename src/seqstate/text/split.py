@@ -1,7 +1,8 @@
 """Training and held-out text: by document where there are enough, else the last stretch; never both.
 
 By document: a document's side is decided by a hash of its text, so its place, name or neighbours do not
-matter and two copies of one text are never on different sides. As one block: the first
+matter and two copies of one text are never on different sides. Pairs are hashed by their source: all targets
+of one source are on one side. As one block: the first
 int((1 - share) * characters) characters train, the rest is held out (nanoGPT's split of tinyshakespeare);
 nothing moves the cut, not even a line end near by.
 """
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqstate.text.chunks import Piece
+from seqstate.text.pairs import source_of
 
 ENOUGH_DOCUMENTS = 10
 LEAST_CHARACTERS = 100  # on each side
@@ -44,7 +46,7 @@ class Split:
     how: str
 
 
-def survey(pieces: Iterable[Piece]) -> Survey:
+def survey(pieces: Iterable[Piece], *, pairs: bool = False) -> Survey:
     """Measure a text in one pass; 16 bytes are kept of a document."""
     keys, sizes = array("Q"), array("q")
     running = hashlib.blake2b(digest_size=8)
@@ -54,13 +56,13 @@ def survey(pieces: Iterable[Piece]) -> Survey:
                 keys.append(int.from_bytes(running.digest(), "big"))
             sizes.append(0)
             running = hashlib.blake2b(digest_size=8)
-        running.update(text.encode("utf-8"))
+        running.update((source_of(text) if pairs else text).encode("utf-8"))
         sizes[-1] += len(text)
     keys.append(int.from_bytes(running.digest(), "big"))
     return Survey(np.array(keys, np.uint64), np.array(sizes, np.int64))
 
 
-def choose(text: Survey, share: float, name: str) -> Split:
+def choose(text: Survey, share: float, name: str, *, pairs: bool = False) -> Split:
     """Hold out about `share` of the characters. Raises ValueError when there is too little text."""
     train = int((1 - share) * text.characters)
     if min(train, text.characters - train) < LEAST_CHARACTERS:
@@ -70,9 +72,14 @@ def choose(text: Survey, share: float, name: str) -> Split:
             f"{wanted:,} are needed; give more text, or held-out text of its own (--valid)"
         )
     held = _by_document(text, share)
+    if held is None and pairs:
+        raise ValueError(
+            f"{name} has {len(text.sizes):,} pairs, too few to hold out {share:.0%} of them by source; "
+            "give more, or held-out pairs of their own (--valid)"
+        )
     if held is None:
         return Split(None, train, train, f"the last {share:.0%} of the characters")
-    how = f"{held.sum():,} of {len(held):,} documents"
+    how = f"{held.sum():,} of {len(held):,} {'pairs, no source on both sides' if pairs else 'documents'}"
     return Split(held, 0, int(text.sizes[~held].sum()), how)
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from seqstate.core.record import write_json
 from seqstate.text import cache as on_disk
 from seqstate.text.chunks import Piece, blocks
+from seqstate.text.pairs import Fields, pair_fields, separator_of
 from seqstate.text.sources import documents
 from seqstate.text.split import Split, check_length, choose, given, sides, survey
 from seqstate.text.starvation import starvation
@@ -47,7 +48,8 @@ class Corpus:
 
     id: the name and a hash of ids and vocabulary: equal wherever the same text is split and cut into tokens
     alike. *_bytes: of the text in UTF-8. split: how valid was chosen. unknown: share of the held-out tokens
-    that are `<unk>` (what they stand for is not predicted, which flatters bits per byte).
+    that are `<unk>` (what they stand for is not predicted, which flatters bits per byte). pairs: whether each
+    document is a source and a target (see text.pairs).
     """
 
     id: str
@@ -62,6 +64,12 @@ class Corpus:
     split: str
     unknown: float
     folder: Path
+    pairs: bool = False
+
+    @property
+    def separator(self) -> int | None:
+        """The token between the source and the target of a pair; None where documents are no pairs."""
+        return separator_of(self.tokenizer) if self.pairs else None
 
     def __reduce__(self):  # another process is sent the place, not the ids
         return open_corpus, (self.folder, self.name)
@@ -77,6 +85,7 @@ def prepare(
     field: str | None = None,
     encoding: str = "utf-8",
     errors: str = "strict",
+    pairs: str | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Corpus:
@@ -84,7 +93,8 @@ def prepare(
 
     texts: files, folders, globs or `-`; none: the documentation of this Python (text.default).
     valid: held-out text; then all of `texts` trains. tokenizer: byte, char, word or bpe, trained on the
-    training split only, or the path of a tokenizer.json. progress: called with a stage and the share done.
+    training split only, or the path of a tokenizer.json. pairs: "SOURCE,TARGET", the fields that hold pairs;
+    .tsv files are pairs without it. progress: called with a stage and the share done.
     Raises ValueError, in one line, for text that cannot be read or is too short to split.
     """
     if not 0 < valid_share <= 0.5:
@@ -93,7 +103,8 @@ def prepare(
     root = Path(cache or on_disk.cache_folder()) / "corpora"
     tell = progress or (lambda stage, share: None)
     with on_disk.writing(root), ExitStack() as closing:
-        reading = Reading(field, encoding, errors)
+        fields = pair_fields([*_listed(texts), *_listed(valid)], pairs)
+        reading = Reading(field, encoding, errors, fields)
         train_text = Text(_listed(texts), reading, folder=root, closing=closing)
         valid_text = Text(_listed(valid), reading, folder=root, closing=closing) if valid else None
         if valid_text:
@@ -149,13 +160,14 @@ def encode_text(
     field: str | None = None,
     encoding: str = "utf-8",
     errors: str = "strict",
+    pairs: Fields | None = None,
 ) -> tuple[NDArray, int]:
     """All documents of some files as ids, each opened by the boundary, and their bytes in UTF-8.
 
     The ids lie in an unnamed temporary file, memory-mapped, so that text of any length will do. Raises
     ValueError as text.sources.documents.
     """
-    text = documents(_listed(paths), field=field, encoding=encoding, errors=errors)
+    text = documents(_listed(paths), field=field, encoding=encoding, errors=errors, pairs=pairs)
     with tempfile.TemporaryFile() as file:
         encoder = _Encoder(tokenizer, file.write)
         encoder.add(text)
@@ -168,10 +180,13 @@ class _Material:
 
     def __init__(self, train: Text, valid: Text | None, share: float, tell: Progress) -> None:
         self.text, self.valid, self.tell = train, valid, tell
+        self.pairs = train.reading.pairs is not None
         tell("measuring", None)
-        found = survey(train.pieces())
+        found, name = survey(train.pieces(), pairs=self.pairs), train.name
         self.characters = found.characters
-        self.split: Split = given(found, train.name) if valid else choose(found, share, train.name)
+        self.split: Split = (
+            given(found, name) if valid else choose(found, share, name, pairs=self.pairs)
+        )
         if valid:
             check_length(survey(valid.pieces()), valid.name)
 
@@ -197,6 +212,8 @@ class _Material:
 
     def encode(self, tokenizer: Tokenizer, folder: Path) -> None:
         """Write the ids of both sides, the tokeniser, and what was counted."""
+        if self.pairs:
+            separator_of(tokenizer)  # refuses here, not at the first step
         tokenizer.save(folder / "tokenizer.json")
         with ExitStack() as closing:
             files = [closing.enter_context(open(folder / f"{side}.bin", "wb")) for side in SIDES]
@@ -209,6 +226,7 @@ class _Material:
             train.digest.digest(),
             valid.digest.digest(),
             hashlib.sha256(vocabulary).digest(),
+            *([b"pairs"] if self.pairs else []),
         ]
         meta = {
             "digest": hashlib.sha256(b"".join(digests)).hexdigest(),
@@ -218,6 +236,7 @@ class _Material:
             "valid_documents": valid.documents,
             "split": self.split.how,
             "unknown": valid.unknown / valid.tokens,
+            "pairs": self.pairs,
             "sizes": on_disk.sizes(folder),
         }
         write_json(folder / on_disk.META, meta)

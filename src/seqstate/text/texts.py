@@ -18,6 +18,7 @@ from seqstate.core.record import write_json
 from seqstate.text.cache import META, made, sizes, whole
 from seqstate.text.chunks import Piece
 from seqstate.text.default import default_documents, default_fingerprint, default_name
+from seqstate.text.pairs import Fields
 from seqstate.text.sources import SUFFIXES, Source, check_reading, find, read, readable
 
 # file names that say less than their folder's
@@ -31,6 +32,7 @@ class Reading:
     field: str | None = None
     encoding: str = "utf-8"
     errors: str = "strict"
+    pairs: Fields | None = None
 
 
 class Text:
@@ -52,7 +54,7 @@ class Text:
         """The documents, from the first."""
         empty, how = True, self.reading
         for source in self.sources:
-            for piece in read(source, field=how.field, encoding=how.encoding, errors=how.errors):
+            for piece in read(source, **vars(how)):
                 empty = False
                 yield piece
         if empty:
