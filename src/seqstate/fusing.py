@@ -45,7 +45,7 @@ def fuse(
     text: str | Path | None = None,
     *,
     weights: str = "context",
-    mix: str = "geometric",
+    mix: str = "linear",
     seed: int = 0,
 ) -> Trained:
     """Mix trained models with weights learnt on a text none of them has read.
@@ -115,7 +115,7 @@ def learn(
     ids: NDArray,
     *,
     weights: str = "context",
-    mix: str = "geometric",
+    mix: str = "linear",
     seed: int = 0,
 ) -> Trained:
     """A fusion of `members` whose weights are learnt on token ids."""

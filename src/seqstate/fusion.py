@@ -110,7 +110,7 @@ class Fusion(LanguageModel):
     """members: models of one vocabulary. weights: global, confidence or context. mix: linear or geometric."""
 
     def __init__(
-        self, members: Sequence[LanguageModel], *, weights: str = "context", mix: str = "geometric"
+        self, members: Sequence[LanguageModel], *, weights: str = "context", mix: str = "linear"
     ) -> None:
         super().__init__()
         if len(members) < 2:

@@ -34,9 +34,9 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument(
         "--mix",
-        default="geometric",
+        default="linear",
         choices=["linear", "geometric"],
-        help="average of probabilities, or product of their powers",
+        help="average of probabilities, or product of their powers (for small vocabularies)",
     )
     parser.add_argument("--out", default="fused", metavar="DIR", help="folder to leave the mix in")
     parser.add_argument("--overwrite", action="store_true", help="replace the fusion in --out")
