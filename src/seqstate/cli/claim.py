@@ -70,7 +70,10 @@ def run(options) -> int:
         print(json.dumps({**data, "records": len(records)}, indent=1))
         return 0
     if verdict.table:
-        display.console().print(table(verdict.table))
+        console = display.console()
+        if not console.is_terminal:
+            console.width = 240  # a pipe has no edge to wrap at
+        console.print(table(verdict.table))
     print(f"{options.name} {verdict.word}: {verdict.reason}")
     return 0
 
@@ -202,7 +205,7 @@ def cell(value, name: str = "") -> str:
     """One figure: shares of a comparison as signed per cent, p-values with two digits, nothing for None."""
     if value is None:
         return ""
-    if name.startswith("against"):
+    if "against" in name:
         return f"{value:+.1%}"
     if isinstance(value, float):
         return f"{value:.2g}" if name.startswith("p") and value < 1 else f"{value:.4g}"
