@@ -13,7 +13,7 @@ from laws import test_states as laws
 from laws.grid import BATCH, TIME, VOCAB, awake, build_language_model
 
 from seqstate.core.model import IGNORE, LanguageModel
-from seqstate.core.state import state_bytes
+from seqstate.core.state import leaves, map_state, select_rows, state_bytes
 from seqstate.evaluate import evaluate
 from seqstate.fusing import best_constant, descend, listen
 from seqstate.fusion import FLOOR, Fusion, features
@@ -43,12 +43,29 @@ def built(weights, mix):
 
 
 class Reader:
+    """A fusion as the laws see a model."""
+
     def __init__(self, weights, mix):
         self.module = built(weights, mix)
         self.inputs = torch.randint(VOCAB, (BATCH, TIME))
 
     def read(self, inputs, state=None, lengths=None):
         return self.module(inputs, state, lengths)
+
+    def nll(self, tokens, targets):
+        return self.module.nll(tokens, targets)[0]
+
+    def start(self, batch_size):
+        return self.module.init_state(batch_size)
+
+    def select(self, state, rows):
+        return select_rows(state, rows)
+
+    def clone(self, state):
+        return map_state(torch.clone, state)
+
+    def leaves(self, state):
+        return list(leaves(state))
 
 
 @pytest.mark.parametrize("kind", KINDS[:1] + KINDS[3:], ids=" ".join)
