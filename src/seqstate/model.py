@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -170,11 +171,13 @@ def build_model(
     head_width: int | None = None,
     boundary: int = 0,
     separator: int | None = None,
+    ends: tuple[int, ...] = (),
 ) -> LanguageModel:
     """A language model from specs: `build_model("lstm(width=256)", "multi_hamming(groups=16)", ...)`.
 
     boundary: the token that opens a document, for states that ask for it (grammars, encoder and decoder).
     separator: the token between the source and the target of a pair; None: the text is not pairs.
+    ends: tokens that close a sentence, for grammars whose spec names none.
     A state that is a distribution already (`ngram`) takes no energy. An energy is needed otherwise
     (None: `inner`). Raises ValueError for unknown parts and options and for what the parts refuse.
     """
@@ -182,14 +185,23 @@ def build_model(
     part = registry.find("states", spec.name)
     energy = energy_for(spec, None if energy is None else str(energy))
     if energy is None:
-        given = {"vocab_size": vocab_size}
+        given: dict[str, Any] = {"vocab_size": vocab_size}
         if "boundary" in registry.options(part):
             given["boundary"] = boundary
+        if asks_for_ends(spec):
+            given["ends"] = ends
         return registry.build("states", spec, **given)
     body = registry.build("states", spec)
     head = build_head(energy, width=head_width or body.width, vocab_size=vocab_size)
     tokens = {"boundary": boundary, "separator": separator}
     return NeuralLM(body, head, tie=tie, dropout=dropout, **tokens)
+
+
+def asks_for_ends(state: str | Spec) -> bool:
+    """Whether a state wants to know which tokens close a sentence, and its spec does not say."""
+    spec = parse(state)
+    known = registry.options(registry.find("states", spec.name))
+    return "ends" in known and "ends" not in spec.options
 
 
 def energy_for(state: str | Spec, energy: str | None) -> str | None:

@@ -26,7 +26,7 @@ from seqstate.core.record import RunConfig, write_atomic, write_json
 from seqstate.evaluate import Evaluation, evaluate
 from seqstate.fusion import Fusion, FusionConfig
 from seqstate.generate import Sampling, generate
-from seqstate.model import build_model
+from seqstate.model import asks_for_ends, build_model
 from seqstate.text.pair_batches import Pairs
 from seqstate.text.pairs import TAB
 from seqstate.text.tokenizer import TextCodec, Tokenizer
@@ -51,18 +51,23 @@ class ModelConfig:
     corpus: str = ""
     boundary: int = 0  # the token that opens a document
     separator: int | None = None  # of pairs, the token between source and target
+    ends: tuple[int, ...] = ()  # tokens that close a sentence, where the state asks for them
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ends", tuple(self.ends))  # JSON has lists
 
     @classmethod
     def of(cls, run: RunConfig, tokenizer: TextCodec, separator: int | None = None) -> ModelConfig:
         own = {"vocab_size": tokenizer.vocab_size, "boundary": tokenizer.boundary}
         own["separator"] = separator
+        own["ends"] = tokenizer.sentence_ends() if asks_for_ends(run.state) else ()
         shared = {name: getattr(run, name) for name in cls.__dataclass_fields__ if name not in own}
         return cls(**own, **shared)
 
     def build(self) -> LanguageModel:
         """A fresh, untrained model of this configuration."""
         neural = {"tie": self.tie, "dropout": self.dropout, "head_width": self.head_width}
-        tokens = {"boundary": self.boundary, "separator": self.separator}
+        tokens = {"boundary": self.boundary, "separator": self.separator, "ends": self.ends}
         return build_model(self.state, self.energy, vocab_size=self.vocab_size, **tokens, **neural)
 
 

@@ -7,6 +7,7 @@ import torch
 from laws.grid import awake
 from reference.trees import all_strings, all_trees, weight
 
+import seqstate
 from seqstate.core.model import IGNORE
 from seqstate.core.state import leaves, map_state, state_bytes
 from seqstate.states.low_rank_pcfg import LowRankPCFG
@@ -227,3 +228,15 @@ def test_wrong_options_are_refused_in_one_line():
         KINDS["pcfg"](max_length=1)
     with pytest.raises(ValueError, match="0 nonterminals and 3 preterminals"):
         KINDS["table_pcfg"](nonterminals=0)
+
+
+def test_a_grammar_trained_on_text_closes_its_sentences_at_full_stops(tmp_path):
+    text = "a dog ran . a cat sat . the dog saw a cat .\n" * 60
+    trained = seqstate.fit(
+        text, tokenizer="word", state="pcfg(nonterminals=2, preterminals=3, width=8)", steps=1
+    )
+    stop = int(trained.tokenizer.encode("a dog ran .")[-1])
+    assert stop in trained.model.ends
+    assert seqstate.load(trained.save(tmp_path / "model")).model.ends == trained.model.ends
+    own = "pcfg(nonterminals=2, preterminals=3, width=8, ends=())"
+    assert seqstate.fit(text, tokenizer="word", state=own, steps=1).model.ends == ()

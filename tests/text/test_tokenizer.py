@@ -270,3 +270,13 @@ def test_ids_and_text_that_are_none_are_refused(tokenizer):
         tokenizer.decode([tokenizer.vocab_size])
     with pytest.raises(ValueError, match=r"half a surrogate pair \(U\+D83D\)"):
         CACHED["byte"].encode("a\ud83d")
+
+
+def test_sentences_end_at_full_stops_and_empty_lines_not_at_every_line():
+    text = ['He said: "No." Why?! 你好。 3.5 times\n\nor\nmore. (Yes.) '] * 20
+    for kind in ("char", "word"):
+        tokenizer = Tokenizer.train(kind, text)
+        ends = {tokenizer.token_text(token) for token in tokenizer.sentence_ends()}
+        assert {".", "?", "。"} <= ends
+        assert not {"\n", '"', "a", ")", "<doc>"} & ends
+    assert Tokenizer.train("byte", text).sentence_ends() == tuple(b"!.?")

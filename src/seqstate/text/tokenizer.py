@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,6 +37,9 @@ BOUNDARIES = (BOUNDARY, "<|endoftext|>", "<|end_of_text|>", "<|begin_of_text|>",
 PROBE = (
     "The  <doc> can't\n\n\tcost 12,345: naïve e\u0301, 你好，世界。\u3000 👩‍🚀 \r\n x_y <s>  end "
 )
+
+
+SENTENCE_END = re.compile(r"""[.!?。！？]["'”’)\]\s]*$|\n\s*\n""")
 
 
 class TextCodec(ABC):
@@ -68,6 +72,11 @@ class TextCodec(ABC):
     @abstractmethod
     def token_text(self, token: SupportsIndex) -> str:
         """One token to look at."""
+
+    def sentence_ends(self) -> tuple[int, ...]:
+        """Ids of tokens that close a sentence: a full stop or its like and quotes after it, an empty line."""
+        texts = map(self.token_text, range(self.vocab_size))
+        return tuple(token for token, text in enumerate(texts) if SENTENCE_END.search(text))
 
     @abstractmethod
     def stream(self) -> TextDecoder:
