@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from reference import energies as slow
@@ -195,3 +197,27 @@ def test_heads_that_score_otherwise_are_refused():
 def test_what_it_can_not_do_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         head(f"coded_hamming({options})")
+
+
+def test_codes_set_anew_are_scored_anew():
+    coded = CodedHamming(width=16, vocab_size=80, groups=4, codes=16, learn="fixed")
+    rows = torch.randn(3, 16)
+    for _ in range(2):
+        with torch.no_grad():
+            found = coded(rows)
+        torch.testing.assert_close(found, coded(rows), atol=0, rtol=0)
+        coded.codes.copy_(torch.randint(16, coded.codes.shape))
+
+
+@pytest.mark.parametrize("form", ["sigmoid", "inner"])
+def test_the_look_up_loss_is_the_loss_over_the_decoded_words(form):
+    coded = CodedHamming(width=16, vocab_size=300, groups=4, codes=16, form=form, learn="fixed")
+    rows, targets = torch.randn(40, 16, requires_grad=True), torch.randint(300, (40,))
+    double = copy.deepcopy(coded).double()
+    deep = rows.detach().double().requires_grad_()
+    coded.nll(rows, targets).sum().backward()
+    loss = double._dense(deep, double._rounded()) + double.bias
+    torch.nn.functional.cross_entropy(loss, targets, reduction="sum").backward()
+    torch.testing.assert_close(rows.grad.double(), deep.grad, atol=1e-5, rtol=1e-4)
+    for (name, one), other in zip(coded.named_parameters(), double.parameters(), strict=True):
+        torch.testing.assert_close(one.grad.double(), other.grad, atol=1e-5, rtol=1e-4, msg=name)

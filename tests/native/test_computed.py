@@ -92,7 +92,7 @@ def test_ignored_rows_may_be_anything_and_words_may_be_forbidden(monkeypatch):
 
 def test_a_second_derivative_goes_through_torch(monkeypatch):
     in_blocks(monkeypatch, 16)
-    inputs, targets, upstream = draw(6, 9, 3, 4)
+    inputs, targets, _ = draw(6, 9, 3, 4)
 
     def second(inputs, loss):
         first = torch.autograd.grad(loss, inputs[0], create_graph=True)[0]

@@ -27,6 +27,8 @@ from seqstate.core.energy import EnergyHead, Head
 from seqstate.core.schedule import Scheduled, geometric
 from seqstate.energies import _quantise as quantise
 from seqstate.energies._features import check_groups, feature_sum, squared_distance
+from seqstate.native import tiles
+from seqstate.native.coded import pack, worth
 
 FORMS = ("sigmoid", "inner")
 LEARN = ("straight_through", "soft", "fixed")
@@ -82,6 +84,7 @@ class CodedHamming(Head, Scheduled):
         if learn == "fixed":
             drawn = torch.randint(codes, (vocab_size, groups), dtype=torch.uint8)
             self.register_buffer("codes", drawn)
+            self._packed: tuple[tuple[int, int], Tensor | None] | None = None
         else:
             self.weight = nn.Parameter(std * torch.randn(vocab_size, width))
         if learn == "soft":
@@ -97,10 +100,10 @@ class CodedHamming(Head, Scheduled):
 
     def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         if self.learn == "fixed":
-            tables, total = self.tables(hidden), self.bias
-            for g in range(self.groups):
-                total = total + tables[..., g, :].index_select(-1, self.codes[:, g].int())
-            return total
+            tables = self.tables(hidden)
+            if tables.requires_grad:
+                return tiles.coded_logits(tables, self.codes, self.bias)
+            return native.coded_logits(tables, self.codes, self.bias, self._packed_codes())
         if self.learn == "soft":
             return self.tables(hidden).flatten(-2) @ self._shares().T + self.bias
         rows = self._projected(hidden)
@@ -120,6 +123,9 @@ class CodedHamming(Head, Scheduled):
         if self.learn == "soft":
             tables = self.tables(hidden).flatten(-2)
             return native.cross_entropy_inner(tables, self._shares(), self.bias, targets)
+        looked_up = self.learn == "fixed" and worth(self.groups, self.codes_per_group)
+        if looked_up and native.usable(hidden, self.bias, self.books):
+            return native.cross_entropy_coded(self.tables(hidden), self.codes, self.bias, targets)
         rows, words = self._projected(hidden), self._rounded()
         if self.form == "inner":
             return native.cross_entropy_inner(rows, words, self.bias, targets)
@@ -268,6 +274,14 @@ class CodedHamming(Head, Scheduled):
 
     def _scalars(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.log_tau.exp(), self.log_a.exp(), self.b
+
+    def _packed_codes(self) -> Tensor | None:
+        """The fixed codes as the kernel reads them, packed anew when they have changed."""
+        version = 0 if self.codes.is_inference() else self.codes._version
+        seen = version, self.codes.data_ptr()
+        if self._packed is None or self._packed[0] != seen:
+            self._packed = seen, pack(self.codes)
+        return self._packed[1]
 
     def _projected(self, hidden: Tensor) -> Tensor:
         return hidden if self.project is None else self.project(hidden)

@@ -98,6 +98,7 @@ def _extension() -> ModuleType | None:
     return importlib.import_module(name)
 
 
+from seqstate.native.coded import coded_logits, cross_entropy_coded  # noqa: E402
 from seqstate.native.computed import cross_entropy_computed  # noqa: E402
 from seqstate.native.losses import (  # noqa: E402
     cross_entropy_inner,
@@ -107,6 +108,8 @@ from seqstate.native.losses import (  # noqa: E402
 
 __all__ = [
     "available",
+    "coded_logits",
+    "cross_entropy_coded",
     "cross_entropy_computed",
     "cross_entropy_inner",
     "cross_entropy_multi_hamming",

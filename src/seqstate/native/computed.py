@@ -1,8 +1,8 @@
 """The fused inner product over a table that is computed from the words, a block of them at a time.
 
-Neither R x V scores nor (where they are many) the V x G numbers that words are read as are stored: the forward
-pass joins the log-sum-exps of the blocks, the backward pass reads each block again and takes its gradient back
-to the words.
+Neither R x V scores nor (where they are many) the V x G numbers that words are read as are stored: the
+forward pass joins the log-sum-exps of the blocks, the backward pass reads each block again and takes its
+gradient back to the words.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "pass.h"
+#include "softmax.h"
 
 namespace seqstate {
 
@@ -40,14 +41,7 @@ int64_t forward(const Problem& p, const Isa& isa, int threads, const Forward& ou
         if (pass.plan.smoothing)
           for (int i = 0; i < isa.lanes; ++i) total += s.row_total[(int64_t)n * isa.lanes + i];
       }
-      const double rest = std::log2(sum);
-      double nll = (1.0 - p.smoothing) * ((double)most - target_logit[n] + rest);
-      if (pass.plan.smoothing) nll += p.smoothing * (most - total / p.words + rest);
-      const double lse = kLn2 * (most + rest);
-      const int64_t row = pass.index[n];
-      out.nll[row] = (float)(kLn2 * nll + p.z_loss * lse * lse);
-      out.lse_max[row] = most;
-      out.lse_log[row] = (float)rest;
+      softmax_loss(p, {most, target_logit[n], sum, total}, pass.index[n], out);
     }
   }
   return 0;
@@ -93,9 +87,9 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
   if (!pass.arena.ok()) return 1;
   pass.set_up();
   const int64_t rows = pass.plan.block_rows;
-  float *lse_max = pass.arena.take(rows), *lse_log = pass.arena.take(rows), *by_p = pass.arena.take(rows),
-        *all = pass.arena.take(rows), *by_target = pass.arena.take(rows), *word_scale = pass.arena.take(D),
-        *factor = pass.arena.take(G);
+  LogitGradients of_rows;
+  of_rows.take(pass.arena, rows);
+  float *word_scale = pass.arena.take(D), *factor = pass.arena.take(G);
   const bool peaks = pass.plan.peaks;
   const double slope = peaks ? 2.0 : p.kind == kSigmoid || p.kind == kInner ? 1.0 : 0.25;
   for (int g = 0; g < G; ++g) {
@@ -106,11 +100,7 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
   }
   Job& job = pass.job;
   job.word_scale = word_scale;
-  job.lse_max = lse_max;
-  job.lse_log = lse_log;
-  job.grad_p = by_p;
-  job.grad_all = all;
-  job.grad_target = by_target;
+  of_rows.give(job);
   job.grad_table = out.table;
   job.grad_bias = out.bias;
   job.want_words = out.table != nullptr;
@@ -127,15 +117,8 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
   std::vector<double> tau(G, 0.0), a(G, 0.0), b(G, 0.0);
   while (pass.next_block([&](int64_t r) { return p.targets[r] != p.ignore && out.grad_nll[r] != 0.0f; })) {
     for (int n = 0; n < job.padded_rows; ++n) {
-      const bool real = n < job.rows;
-      const int64_t row = real ? pass.index[n] : 0;
-      const double given = real ? out.grad_nll[row] : 0.0;
-      lse_max[n] = real ? out.lse_max[row] : INFINITY;
-      lse_log[n] = real ? out.lse_log[row] : 0.0f;
-      by_p[n] = (float)(given * (1.0 + 2.0 * p.z_loss * kLn2 * ((double)lse_max[n] + lse_log[n])));
-      if (!real) by_p[n] = 0.0f;
-      all[n] = (float)(given * p.smoothing / p.all_words());
-      by_target[n] = (float)(given * (1.0 - p.smoothing));
+      const int64_t row = n < job.rows ? pass.index[n] : -1;
+      of_rows.set(p, n, row, row < 0 ? 0.0f : out.grad_nll[row], out.lse_max, out.lse_log);
     }
     fork_join(pass.plan.threads, [&](int t) { isa.backward(job, pass.slices[t]); });
     if (job.want_hidden) {

@@ -17,5 +17,9 @@ namespace SEQSTATE_NAMESPACE {
 #include "tile.h"
 #include "pack.h"
 #include "slice.h"
+#include "coded.h"
+
+extern const Isa isa;
+const Isa isa = {NAME, L, MR, NB, 48, forward, backward, coded_forward, coded_backward, scan};
 }  // namespace SEQSTATE_NAMESPACE
 }  // namespace seqstate

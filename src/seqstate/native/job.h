@@ -5,6 +5,8 @@
 #pragma once
 #include <cstdint>
 
+#include "coded_job.h"
+
 namespace seqstate {
 
 enum Kind { kInner = 0, kSigmoid = 1, kClampedLinear = 2, kRational = 3, kPeak = 4 };
@@ -62,6 +64,9 @@ struct Isa {
   int lanes, row_block, word_block, row_multiple;
   void (*forward)(const Job&, const Slice&);
   void (*backward)(const Job&, const Slice&);
+  void (*coded_forward)(const CodedJob&, const CodedSlice&);
+  void (*coded_backward)(const CodedJob&, const CodedSlice&);
+  void (*scan)(const ScanJob&);
 };
 
 // How wide the rows of `grad_hidden` are for a group of K numbers: a power of two, or whole vectors.

@@ -5,6 +5,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "coded_driver.h"
 #include "driver.h"
 #include "heads.h"
 
@@ -110,6 +111,101 @@ PyObject* workspace(PyObject*, PyObject* args) {
   return PyLong_FromLongLong(seqstate::workspace_bytes(problem, *isa, threads, backward != 0));
 }
 
+// The arguments common to what is done with codes, in this order.
+struct CodedCall {
+  int isa, threads;
+  seqstate::CodedProblem problem;
+  long long rows, words, ignore;
+  unsigned long long tables, code, bias, targets;
+
+  void finish() {
+    problem.rows = rows;
+    problem.words = words;
+    problem.ignore = ignore;
+    problem.tables = pointer<const float>(tables);
+    problem.code = pointer<const uint8_t>(code);
+    problem.bias = pointer<const float>(bias);
+    problem.targets = pointer<const int64_t>(targets);
+  }
+};
+
+#define CODED_FORMAT "iiLLiiKKKKLdd"
+#define CODED_FIELDS(c)                                                                                 \
+  &c.isa, &c.threads, &c.rows, &c.words, &c.problem.groups, &c.problem.codes, &c.tables, &c.code, &c.bias, \
+      &c.targets, &c.ignore, &c.problem.smoothing, &c.problem.z_loss
+
+PyObject* coded_forward(PyObject*, PyObject* args) {
+  CodedCall call{};
+  unsigned long long nll, lse_max, lse_log;
+  if (!PyArg_ParseTuple(args, CODED_FORMAT "KKK", CODED_FIELDS(call), &nll, &lse_max, &lse_log)) return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  const seqstate::Forward out{pointer<float>(nll), pointer<float>(lse_max), pointer<float>(lse_log)};
+  int64_t status;
+  Py_BEGIN_ALLOW_THREADS
+  status = seqstate::coded_forward(call.problem, *isa, call.threads, out);
+  Py_END_ALLOW_THREADS
+  return result(status);
+}
+
+PyObject* coded_backward(PyObject*, PyObject* args) {
+  CodedCall call{};
+  unsigned long long at[5];  // gradient of the losses, two parts of the log-sum-exp, tables, bias
+  if (!PyArg_ParseTuple(args, CODED_FORMAT "KKKKK", CODED_FIELDS(call), &at[0], &at[1], &at[2], &at[3], &at[4]))
+    return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  const seqstate::CodedBackward out{pointer<const float>(at[0]), pointer<const float>(at[1]),
+                                    pointer<const float>(at[2]), pointer<float>(at[3]), pointer<float>(at[4])};
+  int64_t status;
+  Py_BEGIN_ALLOW_THREADS
+  status = seqstate::coded_backward(call.problem, *isa, call.threads, out);
+  Py_END_ALLOW_THREADS
+  return result(status);
+}
+
+PyObject* coded_logits(PyObject*, PyObject* args) {
+  CodedCall call{};
+  unsigned long long packed, logits;
+  if (!PyArg_ParseTuple(args, CODED_FORMAT "KK", CODED_FIELDS(call), &packed, &logits)) return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  int64_t status;
+  Py_BEGIN_ALLOW_THREADS
+  status = seqstate::coded_logits(call.problem, *isa, pointer<const uint32_t>(packed), pointer<float>(logits));
+  Py_END_ALLOW_THREADS
+  return result(status);
+}
+
+PyObject* coded_workspace(PyObject*, PyObject* args) {
+  CodedCall call{};
+  int backward;
+  if (!PyArg_ParseTuple(args, CODED_FORMAT "p", CODED_FIELDS(call), &backward)) return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  return PyLong_FromLongLong(seqstate::coded_workspace_bytes(call.problem, *isa, call.threads, backward != 0));
+}
+
+PyObject* scan_size(PyObject*, PyObject* args) {
+  long long words;
+  int groups;
+  if (!PyArg_ParseTuple(args, "Li", &words, &groups)) return nullptr;
+  return PyLong_FromLongLong(seqstate::scan_size(words, groups));
+}
+
+PyObject* pack_scan(PyObject*, PyObject* args) {
+  long long words;
+  int groups;
+  unsigned long long code, packed;
+  if (!PyArg_ParseTuple(args, "LiKK", &words, &groups, &code, &packed)) return nullptr;
+  seqstate::pack_scan(words, groups, pointer<const uint8_t>(code), pointer<uint32_t>(packed));
+  Py_RETURN_NONE;
+}
+
 // Sizes, whether to normalise, and addresses of the gain and the angles, in this order.
 struct HeadsCall {
   seqstate::Heads heads;
@@ -189,6 +285,12 @@ PyMethodDef methods[] = {
     {"forward", forward, METH_VARARGS, "Losses and log-sum-exps; 0, or -1 - row of a target out of range."},
     {"backward", backward, METH_VARARGS, "Gradients of everything whose address is not 0."},
     {"workspace", workspace, METH_VARARGS, "Bytes of working memory of one call."},
+    {"coded_forward", coded_forward, METH_VARARGS, "As forward, for words that are codes."},
+    {"coded_backward", coded_backward, METH_VARARGS, "As backward, for words that are codes."},
+    {"coded_workspace", coded_workspace, METH_VARARGS, "As workspace, for words that are codes."},
+    {"coded_logits", coded_logits, METH_VARARGS, "Logits of all words that are codes."},
+    {"scan_size", scan_size, METH_VARARGS, "Numbers of 32 bits that packed codes take."},
+    {"pack_scan", pack_scan, METH_VARARGS, "Codes as a scan reads them."},
     {"split_heads", split_heads, METH_VARARGS, "Queries, keys and values of a projection."},
     {"split_heads_back", split_heads_back, METH_VARARGS, "Gradient of the projection."},
     {"isas", names, METH_NOARGS, "Instruction sets this machine can run, best first."},

@@ -169,5 +169,3 @@ static void backward(const Job& job, const Slice& s) {
   }
 }
 
-extern const Isa isa;
-const Isa isa = {NAME, L, MR, NB, 48, forward, backward};

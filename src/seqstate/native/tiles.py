@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -75,6 +75,16 @@ def rbf_logits(
         lengths = rows_g.square().sum(-1, keepdim=True) + words_g.square().sum(-1)
         distance = (lengths - 2 * (rows_g @ words_g.T)).clamp_min(0)
         logits = logits + tau_g * torch.exp(-a_g * distance)
+    return logits
+
+
+def coded_logits(
+    tables: Float[Tensor, "*B G C"], codes: UInt8[Tensor, "V G"], bias: Float[Tensor, " V"] | None
+) -> Float[Tensor, "*B V"]:
+    """bias_v + sum_g table_g[code_g(v)], in this order."""
+    logits = tables.new_zeros(len(codes)) if bias is None else bias
+    for g in range(codes.shape[1]):
+        logits = logits + tables[..., g, :].index_select(-1, codes[:, g].int())
     return logits
 
 

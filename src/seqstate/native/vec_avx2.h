@@ -89,3 +89,24 @@ INLINE void transpose(F r[L]) {
   }
   for (int i = 0; i < L; ++i) r[i] = t[i];
 }
+
+// Four codes of eight words, the lowest bits first: of the lower or the upper half of 32. They are shifted by
+// multiplying, because shifts would compete with the permutations for the same units.
+struct Codes {
+  __m256i bits;
+  static INLINE Codes make(const uint32_t* p, int half) {
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return {half ? _mm256_srli_epi32(both, 16) : both};
+  }
+  INLINE void next() { bits = _mm256_mulhi_epu16(bits, _mm256_set1_epi16(1 << 12)); }
+};
+
+struct Table16 {
+  F lower, upper;
+  static INLINE Table16 make(const float* p) { return {load(p), load(p + 8)}; }
+  INLINE F operator()(const Codes& codes) const {
+    const F fourth = _mm256_castsi256_ps(_mm256_slli_epi32(codes.bits, 28));  // as a sign
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(lower, codes.bits), _mm256_permutevar8x32_ps(upper, codes.bits),
+                            fourth);
+  }
+};

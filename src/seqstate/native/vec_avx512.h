@@ -103,3 +103,20 @@ INLINE void transpose(F r[L]) {
     r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
   }
 }
+
+// Four codes of sixteen words, the lowest bits first: of the lower or the upper half of 32. They are shifted by
+// multiplying, because shifts would compete with the permutations for the same units.
+struct Codes {
+  __m512i bits;
+  static INLINE Codes make(const uint32_t* p, int half) {
+    const __m512i both = _mm512_loadu_si512(p);
+    return {half ? _mm512_srli_epi32(both, 16) : both};
+  }
+  INLINE void next() { bits = _mm512_mulhi_epu16(bits, _mm512_set1_epi16(1 << 12)); }
+};
+
+struct Table16 {
+  F numbers;
+  static INLINE Table16 make(const float* p) { return {load(p)}; }
+  INLINE F operator()(const Codes& codes) const { return _mm512_permutexvar_ps(codes.bits, numbers); }
+};

@@ -65,3 +65,5 @@ INLINE void transpose(F r[L]) {
   r[2] = vcombine_f32(vget_high_f32(upper.val[0]), vget_high_f32(lower.val[0]));
   r[3] = vcombine_f32(vget_high_f32(upper.val[1]), vget_high_f32(lower.val[1]));
 }
+
+#include "codes_generic.h"

@@ -91,3 +91,5 @@ INLINE void transpose(F r[L]) {
       r[j].lane[i] = kept;
     }
 }
+
+#include "codes_generic.h"

@@ -1,0 +1,179 @@
+"""Words that are codes: the fused loss over their tables, and the logits of a whole vocabulary by look-up.
+
+A word is one of C codes in each of G groups (`codes` [V, G], one byte each), a row is a table of what each
+code adds to a logit. The loss keeps nothing of size R x V; its gradient is that of the tables and the bias.
+The logits of a row are sums in float32 in the order of the groups, bit for bit those of torch; up to 16 codes
+are looked up in registers, from codes packed to four bits (`pack`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from seqstate import native
+from seqstate.core.model import IGNORE
+from seqstate.native import losses, tiles
+from seqstate.native.losses import Options, addresses_of_rows, outside, plain
+
+SCANNED = 16  # most codes of a group that are looked up in registers
+LARGEST = 1 << 12  # numbers of a row's tables beyond which they leave the caches
+THREAD_WORK = 1 << 22  # rows x words x groups that are worth another thread
+
+
+def cross_entropy_coded(
+    tables: Float[Tensor, "R G C"],
+    codes: UInt8[Tensor, "V G"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " R"],
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Float[Tensor, " R"]:
+    """Loss of each row in nats under softmax(bias_v + sum_g table_g[code_g(v)]); 0 where it is IGNORE.
+
+    Raises ValueError for a code that is not below C; the rest as in `cross_entropy_inner`.
+    """
+    _check_codes(tables, codes)
+    options = Options("coded", *losses.checked(label_smoothing, z_loss))
+    if native.usable(tables, bias) and codes.device.type == "cpu":
+        return _Coded.apply(tables, bias, codes, targets, options)[0]
+    return _torch_nll(tables, bias, codes, targets, options)
+
+
+def coded_logits(
+    tables: Float[Tensor, "*B G C"],
+    codes: UInt8[Tensor, "V G"],
+    bias: Float[Tensor, " V"] | None,
+    packed: Int[Tensor, " P"] | None = None,
+) -> Float[Tensor, "*B V"]:
+    """Logits of all words, without a gradient. packed: `pack(codes)`, which is read faster."""
+    if not (native.usable(tables, bias) and codes.device.type == "cpu"):
+        return tiles.coded_logits(tables, codes, bias)
+    rows = plain(tables).reshape(-1, *tables.shape[-2:])
+    if packed is None:
+        _check_codes(tables, codes)
+    bias, codes = plain(bias), codes.contiguous()
+    out = torch.empty(len(rows), len(codes))
+    call = _call(rows, bias, codes, None, Options("coded", 0.0, 0.0))
+    native.extension().coded_logits(*call, _address(packed), out.data_ptr())
+    return out.reshape(*tables.shape[:-2], len(codes))
+
+
+def worth(groups: int, codes: int) -> bool:
+    """True if looking up is expected to beat products with the decoded words (measured)."""
+    return groups * codes <= LARGEST
+
+
+def pack(codes: UInt8[Tensor, "V G"]) -> Int[Tensor, " P"] | None:
+    """The codes in four bits each, as the kernel reads them; None without a kernel or if they need more."""
+    if not native.available() or codes.device.type != "cpu" or codes.max() >= SCANNED:
+        return None
+    codes = codes.contiguous()
+    packed = torch.empty(native.extension().scan_size(*codes.shape), dtype=torch.int32)
+    native.extension().pack_scan(*codes.shape, codes.data_ptr(), packed.data_ptr())
+    return packed
+
+
+def workspace_bytes(
+    rows: int, words: int, groups: int, codes: int, *, threads: int, backward: bool
+) -> int:
+    """Bytes of working memory of one loss, all threads together."""
+    sizes = (native.isa(), threads, rows, words, groups, codes)
+    return native.extension().coded_workspace(*sizes, 0, 0, 0, 0, IGNORE, 0.0, 0.0, backward)
+
+
+def _check_codes(tables: Tensor, codes: Tensor) -> None:
+    most = int(codes.max()) if codes.numel() else 0
+    if codes.shape[1] != tables.shape[-2] or most >= tables.shape[-1]:
+        raise ValueError(
+            f"codes of {codes.shape[1]} groups up to {most}, but the tables have {tables.shape[-2]} groups "
+            f"of {tables.shape[-1]} numbers; a code counts from 0"
+        )
+
+
+def _torch_nll(tables, bias, codes, targets, options: Options) -> Tensor:
+    shape = tables.shape[1:]
+    return tiles.nll(
+        lambda rows: tiles.coded_logits(rows.unflatten(-1, shape), codes, bias),
+        tables.flatten(1),
+        targets,
+        len(codes),
+        label_smoothing=options.label_smoothing,
+        z_loss=options.z_loss,
+    )
+
+
+class _Coded(torch.autograd.Function):
+    """The kernel's two passes. Order of the inputs: tables, bias, codes, targets, options."""
+
+    @staticmethod
+    def forward(tables, bias, codes, targets, options):
+        tables, bias, codes = plain(tables), plain(bias), codes.contiguous()
+        wanted = targets.to(torch.int64).contiguous()
+        out = torch.empty(3, len(tables))
+        status = native.extension().coded_forward(
+            *_call(tables, bias, codes, wanted, options), *addresses_of_rows(out)
+        )
+        if status < 0:
+            raise outside(wanted, -1 - status, len(codes))
+        return out[0], out[1:]
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors, ctx.options = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*tensors, output[1])
+
+    @staticmethod
+    def backward(ctx, grad_nll, _):
+        tables, bias, codes, targets, lse = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled():
+            loss = _torch_nll(tables, bias, codes, targets, ctx.options)
+            leaves = [t for t, need in zip((tables, bias), needed, strict=True) if need]
+            found = iter(torch.autograd.grad(loss, leaves, grad_nll, create_graph=True))
+            return *(next(found) if need else None for need in needed), None, None, None
+        # copies made here must outlive the call, which sees addresses only
+        tables, bias, codes, upstream = (
+            plain(tables),
+            plain(bias),
+            codes.contiguous(),
+            plain(grad_nll),
+        )
+        wanted = targets.to(torch.int64).contiguous()
+        grads = [
+            torch.empty_like(t) if need else None
+            for t, need in zip((tables, bias), needed, strict=True)
+        ]
+        native.extension().coded_backward(
+            *_call(tables, bias, codes, wanted, ctx.options),
+            upstream.data_ptr(),
+            *addresses_of_rows(lse),
+            *map(_address, grads),
+        )
+        return *grads, None, None, None
+
+
+def _call(tables, bias, codes, targets, options: Options) -> tuple[Any, ...]:
+    rows, groups, each = tables.shape
+    work = rows * codes.numel()
+    return (
+        native.isa(),
+        max(1, min(torch.get_num_threads(), work // THREAD_WORK)),
+        rows,
+        len(codes),
+        groups,
+        each,
+        *map(_address, (tables, codes, bias, targets)),
+        IGNORE,
+        options.label_smoothing,
+        options.z_loss,
+    )
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
