@@ -51,7 +51,7 @@ class ModelConfig:
     corpus: str = ""
     boundary: int = 0  # the token that opens a document
     separator: int | None = None  # of pairs, the token between source and target
-    ends: tuple[int, ...] = ()  # tokens that close a sentence, where the state asks for them
+    ends: Sequence[int] = ()  # tokens that close a sentence, where the state asks for them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ends", tuple(self.ends))  # JSON has lists
