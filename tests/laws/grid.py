@@ -48,6 +48,8 @@ STATE_OPTIONS = [
     "pcfg(ends=(5, 7), max_length=4)",
     "table_pcfg(nonterminals=3, preterminals=4, ends=(5,))",
     "low_rank_pcfg(nonterminals=5, preterminals=7, rank=3, max_length=4)",
+    "simple_pcfg(nonterminals=5, preterminals=7, ends=(5,), max_length=4)",
+    "hmm(states=5, width=8)",
     "ngram(order=2)",
     "ngram(order=10, prune=(0, 0, 1))",
     "unbounded_ngram(longest=3, heldout=0)",
