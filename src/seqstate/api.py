@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstate.core.record import RunConfig
+from seqstate.masked import Masked, is_masked, learn
 from seqstate.model import energy_for
 from seqstate.run import start
 from seqstate.text.overlap import sketch
@@ -15,6 +16,8 @@ from seqstate.text.store import prepare
 from seqstate.train import Progress
 from seqstate.train import fit as train
 from seqstate.trained import Trained
+
+OBJECTIVES = ("next", "masked")
 
 
 def fit(
@@ -25,18 +28,22 @@ def fit(
     tokenizer: str = "bpe",
     vocab_size: int | None = None,
     pairs: str | None = None,
+    objective: str = "next",
     watch: Callable[[Progress], None] | None = None,
     **training: Any,
-) -> Trained:
+) -> Trained | Masked:
     """Train a model on a file, a folder, a text itself, or (None) the default corpus.
 
     A string that names no existing file is taken as the text if it has a line break or is longer than a
     path can be. `training` are fields of RunConfig: steps=1000, lr=5e-3, batch_size=16, seed=0, ...
+    objective: next (word), or masked: a reader of both sides, for its hidden vectors, which cannot write.
     A .tsv file holds pairs of a source and a target, a .jsonl if `pairs` names its two fields.
     A tenth of the text is held out; the weights that predict it best are kept.
 
     Raises ValueError for bad specs, options or text.
     """
+    if objective not in OBJECTIVES:
+        raise ValueError(f"unknown objective {objective!r}; there are {', '.join(OBJECTIVES)}")
     with tempfile.TemporaryDirectory() as scratch:
         source = _source(text, Path(scratch))
         corpus = prepare(source, tokenizer=tokenizer, vocab_size=vocab_size, pairs=pairs)
@@ -45,6 +52,8 @@ def fit(
         config = RunConfig(
             state=state, energy=energy_for(state, energy), corpus=corpus.id, **training
         )
+        if objective == "masked":
+            return learn(config, corpus, watch=watch)[0]
         trained = start(config, corpus)
         tokens = {"boundary": corpus.tokenizer.boundary, "separator": corpus.separator}
         train(trained.model, corpus.train, corpus.valid, config, **tokens, watch=watch)
@@ -52,8 +61,10 @@ def fit(
     return trained
 
 
-def load(folder: str | Path) -> Trained:
-    """A model saved by `Trained.save` or `seqstate train`. Raises ValueError if it is not one."""
+def load(folder: str | Path) -> Trained | Masked:
+    """A model saved by `save` or `seqstate train`. Raises ValueError if it is not one."""
+    if is_masked(folder):
+        return Masked.load(folder)
     return Trained.load(folder)
 
 

@@ -11,11 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,14 +25,11 @@ from seqstate.core.schedule import Scheduled
 from seqstate.core.state import State, detach
 from seqstate.errors import Diverged, Interrupted
 from seqstate.instruments.bits import bits_of
+from seqstate.masking import MaskedLM
+from seqstate.material import Check, Material, material_of
 from seqstate.optimise import adamw, learning_rate
-from seqstate.text.batches import Lanes, Reader, Windows
-from seqstate.text.pair_batches import PairBatches, Pairs
-from seqstate.translate import validate_pairs
 
 VALIDATIONS = 20  # over a run, unless the configuration says otherwise
-Check = Callable[[LanguageModel], float]  # held-out nats per token
-VALIDATION_ROWS, VALIDATION_TOKENS = 8, 16_384  # what a validation reads while training
 
 
 @dataclass
@@ -63,7 +58,7 @@ class Outcome:
 
 
 def fit(
-    model: LanguageModel,
+    model: LanguageModel | MaskedLM,
     train: NDArray,
     valid: NDArray,
     config: RunConfig,
@@ -82,25 +77,13 @@ def fit(
     `resume`, training goes on from the checkpoint there and ends with the weights of an uninterrupted run.
     separator: the documents are pairs, parted by this token: whole pairs of like length are read, as many as
     a step's tokens allow, and the targets are what is learnt.
+    A MaskedLM learns the masked words of random windows.
     A counted model (n-gram) is estimated in one pass. Raises Interrupted, Diverged.
     """
-    reader: Reader
-    if separator is not None:
-        pairs = Pairs.find(train, boundary, separator)
-        shape = {"tokens": config.tokens_per_step, "parts": config.accumulate}
-        reader = PairBatches(pairs, **shape, seed=config.seed, unasked=IGNORE)
-        check = partial(validate_pairs, pairs=Pairs.find(valid, boundary, separator))
-        config = config.replace(carry=False)  # every batch begins its documents
-    else:
-        kind, rows = Lanes if config.carry else Windows, config.batch_size * config.accumulate
-        reader = kind(train, rows=rows, context=config.context, seed=config.seed)
-        how = (
-            {} if isinstance(model, Counted) else {"carry": config.carry, "context": config.context}
-        )
-        check = partial(validate, ids=valid, **how)
+    material = material_of(model, train, valid, config, boundary, separator)
     if isinstance(model, Counted):
-        return _count(model, train, check, boundary)
-    return _Loop(model, reader, valid, check, config, folder, watch, checkpoint_seconds).run(resume)
+        return _count(model, train, material.check, boundary)
+    return _Loop(model, material, valid, config, folder, watch, checkpoint_seconds).run(resume)
 
 
 def _count(model: Any, train: NDArray, check: Check, boundary: int) -> Outcome:
@@ -112,41 +95,14 @@ def _count(model: Any, train: NDArray, check: Check, boundary: int) -> Outcome:
     return Outcome([{**point, "valid_nats": nats}], 1, cpu, wall)
 
 
-def validate(
-    model: LanguageModel, ids: NDArray, *, carry: bool = True, context: int = 256
-) -> float:
-    """Nats per token on a fixed sample: up to 8 evenly spread stretches, 16,384 tokens in all.
-
-    The state is carried along each stretch (carry=False: dropped every `context` tokens).
-    """
-    length = min(VALIDATION_TOKENS, len(ids) - 1) // VALIDATION_ROWS
-    rows = VALIDATION_ROWS if length >= 64 else 1
-    length = length if rows > 1 else min(VALIDATION_TOKENS, len(ids) - 1)
-    starts = np.arange(rows) * (len(ids) - 1 - length) // max(1, rows - 1)
-    read = torch.from_numpy(
-        np.asarray(ids)[starts[:, None] + np.arange(length + 1)].astype(np.int64)
-    )
-    read = read.to(device_of(model))
-    total, state, was_training = 0.0, None, model.training
-    model.eval()
-    with torch.inference_mode():
-        for start in range(0, length, context):
-            piece = read[:, start : start + context + 1]
-            nats, state = model.nll(piece[:, :-1], piece[:, 1:], state if carry else None)
-            total += nats.double().sum().item()
-    model.train(was_training)
-    return total / (rows * length)
-
-
 class _Loop:
     """One run's moving parts; every number that decides the weights is in the checkpoint."""
 
     def __init__(
         self,
-        model: LanguageModel,
-        reader: Reader,
+        model: LanguageModel | MaskedLM,
+        material: Material,
         valid: NDArray,
-        check: Check,
         config: RunConfig,
         folder: Path | None,
         watch: Callable[[Progress], None] | None,
@@ -154,7 +110,8 @@ class _Loop:
     ) -> None:
         self.checkpoint_seconds = checkpoint_seconds
         self.model, self.valid, self.config, self.watch = model, valid, config, watch
-        self.folder, self.reader, self.check = folder, reader, check
+        self.folder, self.reader, self.check = folder, material.reader, material.check
+        self.carry = config.carry and material.carries
         self.optimiser = adamw(model, config)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         parts = [part for part in model.modules() if isinstance(part, Scheduled)]
@@ -238,7 +195,7 @@ class _Loop:
             share = targets[rows].size / (targets[rows] != IGNORE).sum()  # 1 but for pairs
             loss = nats.mean() * float(share) / config.accumulate
             loss.backward()
-            self.carried[part] = detach(after) if config.carry else None
+            self.carried[part] = detach(after) if self.carry else None
             total += loss.detach()
         return total
 

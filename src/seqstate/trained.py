@@ -16,12 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save
 from torch import Tensor, nn
 
 from seqstate import __version__
-from seqstate.core.model import LanguageModel
+from seqstate.core.instrument import HasHead, evaluating
+from seqstate.core.model import LanguageModel, device_of
 from seqstate.core.record import RunConfig, write_atomic, write_json
 from seqstate.evaluate import Evaluation, evaluate
 from seqstate.fusion import Fusion, FusionConfig
@@ -175,6 +177,19 @@ class Trained:
             out += [self.tokenizer.decode(row) for row in rows]
         return out
 
+    def hidden(self, text: str) -> Tensor:
+        """The vector after each token of a text, [T, D]: row t has read `tokenizer.encode(text)[: t + 1]`.
+
+        Raises ValueError for a model without hidden vectors (counts, grammars).
+        """
+        if not isinstance(self.model, HasHead):
+            raise ValueError(
+                "this model has no hidden vectors: it is a distribution over words itself"
+            )
+        tokens = torch.tensor([self._prompt(text)], device=device_of(self.model))
+        with evaluating(self.model), torch.inference_mode():
+            return self.model.hidden(tokens)[0][0, 1:].clone()
+
     def evaluate(self, text: str) -> Evaluation:
         """How well the model predicts a text (one document, its end not asked for)."""
         import numpy as np
@@ -249,12 +264,14 @@ def read_model(folder: Path) -> tuple[LanguageModel, ModelConfig | FusionConfig]
     return _filled(folder, config, members), config
 
 
-def read_config(folder: Path) -> ModelConfig | FusionConfig:
+def read_config(folder: Path, *, objective: str = "next") -> ModelConfig | FusionConfig:
     """The configuration of a folder. Raises ValueError in one line if it is not a model's."""
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} is not a trained model: it has no config.json")
-    with _told(folder):
+    with told(folder):
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if (learnt := data.get("objective", "next")) != objective:
+            raise ValueError(_other_objective(learnt))
         if (found := data.get("format")) != FORMAT:
             raise ValueError(f"its format is {found}, this version reads {FORMAT}")
         kind = FusionConfig if "members" in data else ModelConfig
@@ -270,10 +287,19 @@ def member_folders(folder: Path, config: ModelConfig | FusionConfig) -> list[Pat
 def _filled(
     folder: Path, config: ModelConfig | FusionConfig, members: list[LanguageModel]
 ) -> LanguageModel:
-    with _told(folder):
+    with told(folder):
         model = config.build(members) if isinstance(config, FusionConfig) else config.build()
         load_model(_own(model), folder / "model.safetensors")
     return model.eval()
+
+
+def _other_objective(learnt: str) -> str:
+    if learnt == "masked":
+        return (
+            "it guesses masked words from both sides, so it has no next word to write or to score; "
+            "read vectors with seqstate.load(...).hidden(text), or see seqstate evaluate"
+        )
+    return "it was not trained on masked words"
 
 
 def _own(model: LanguageModel) -> nn.Module:
@@ -282,7 +308,7 @@ def _own(model: LanguageModel) -> nn.Module:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> Iterator[None]:
     """Whatever is wrong with a folder becomes one line."""
     try:
         yield

@@ -9,9 +9,10 @@ import torch
 
 from seqstate.core.record import RunConfig
 from seqstate.errors import Diverged
+from seqstate.material import validate
 from seqstate.model import build_model
 from seqstate.optimise import learning_rate
-from seqstate.train import fit, validate
+from seqstate.train import fit
 
 VOCAB = 7
 

@@ -30,12 +30,15 @@ def run(options) -> int:
     import torch
 
     from seqstate.cli import display
+    from seqstate.masked import is_masked
     from seqstate.text.pairs import FIELDS, pair_fields
     from seqstate.text.store import encode_text
 
     if options.rows is not None and options.rows < 1:
         raise ValueError(f"--rows {options.rows} is below 1")
     torch.set_num_threads(options.threads)
+    if is_masked(options.model):
+        return _masked(options)
     trained = shared.opened(options.model)
     how = {"rows": options.rows}
     fields = None
@@ -70,4 +73,38 @@ def run(options) -> int:
     print(f"{'tokens':<15} {len(result.nats):,} ({result.text_bytes:,} bytes)")
     print(f"{'context':<15} {result.how}")
     print(f"{'trained on':<15} {trained.config.corpus or 'not recorded'}")
+    return 0
+
+
+def _masked(options) -> int:
+    import json
+
+    from seqstate.cli import display
+    from seqstate.masked import Masked
+    from seqstate.text.store import encode_text
+
+    if options.pairs:
+        raise ValueError(f"{options.model} was trained on text, not on pairs; leave --pairs out")
+    if options.rows:
+        raise ValueError(f"{options.model} reads windows, not stretches; leave --rows out")
+    trained = Masked.load(options.model)
+    ids, _ = encode_text(trained.tokenizer, options.text, **shared.reading(options))
+    with display.preparing() as preparing:
+        readings = trained.evaluate_ids(ids, progress=lambda share: preparing("evaluating", share))
+    if options.json:
+        found = {reading.name: reading.value for reading in readings}
+        extra = {"tokens": readings[0].count, "stderr": readings[0].stderr}
+        print(json.dumps({**found, **extra, "corpus": trained.config.corpus}, indent=1))
+        return 0
+    for reading in readings:
+        unit = "" if reading.unit == "1" else f" {reading.unit}"
+        print(f"{reading.name:<22} {reading.value:.4f} +- {reading.stderr:.4f}{unit}")
+    print(
+        f"{'tokens':<22} {readings[0].count:,} of {len(ids) - 1:,}, evenly spread, each masked alone"
+    )
+    print(
+        f"{'meaning':<22} each token from both sides: no likelihood of the text, not to be compared with"
+    )
+    print(f"{'':<22} nats or bits of models that read from left to right")
+    print(f"{'trained on':<22} {trained.config.corpus or 'not recorded'}")
     return 0

@@ -4,6 +4,7 @@
   seqstate train corpus/ --state "attention(width=128, layers=4)" --budget 10m --out model
   seqstate train notes.jsonl --field body --state "ngram(order=5)" --out model
   seqstate train pairs.tsv --state "seq2seq(width=256)" --tokenizer char --out translator
+  seqstate train book.txt --state attention --objective masked --out reader    to probe
 
 Stopped (Ctrl-C, a crash, a power cut)? The same command with --resume goes on and ends with the same weights.
 """
@@ -25,6 +26,12 @@ def add_arguments(parser) -> None:
         "--state", default="lstm", help='how the past is remembered, e.g. "lstm(width=256)"'
     )
     parser.add_argument("--energy", help='how words are scored, e.g. "multi_hamming(groups=16)"')
+    parser.add_argument(
+        "--objective",
+        default="next",
+        choices=["next", "masked"],
+        help="predict the next word, or masked words from both sides",
+    )
     parser.add_argument(
         "--out", default="model", metavar="DIR", help="folder to leave the model in"
     )
@@ -66,6 +73,8 @@ def run(options) -> int:
     config = shared.with_budget(config.replace(corpus=corpus.id), options, len(corpus.train))
     # refuses unknown parts and options before the folder is touched
     parameters_of(config.state, energy, corpus.tokenizer.vocab_size, config.tie, config.head_width)
+    if options.objective == "masked":
+        return _masked(config, corpus, folder, options)
     finished = folder / "run.json"
     if options.resume and finished.exists():
         result = Run.load(finished)
@@ -94,7 +103,43 @@ def run(options) -> int:
     return 0
 
 
+def _masked(config, corpus, folder: Path, options) -> int:
+    import json
+
+    from seqstate.cli import display
+    from seqstate.masked import RECORD, check, learn
+
+    if options.resume and (folder / RECORD).exists():
+        raise ValueError(f"{folder} is already finished; name another --out, or add --overwrite")
+    check(config, corpus)
+    if options.overwrite:
+        clear(folder)
+    shared.tell_corpus(corpus, display.note)
+    with display.training(f"{options.state}, masked") as watch:
+        _, readings = learn(
+            config,
+            corpus,
+            folder=folder,
+            resume=options.resume,
+            watch=watch,
+            checkpoint_seconds=options.checkpoint_seconds,
+        )
+    if options.json:
+        found = {reading.name: reading.value for reading in readings}
+        print(json.dumps({**found, "corpus": corpus.id}, indent=1))
+        return 0
+    nats, _ = readings
+    print(f"{config.state} + {config.energy}, masked words of {corpus.id}, seed {config.seed}")
+    print(
+        f"  {nats.value:.4f} +- {nats.stderr:.4f} pseudo-nats per token on {nats.count:,} held-out tokens"
+    )
+    print("  each from both sides: no likelihood, not to be set beside bits per byte")
+    print(f'saved in {folder}; in Python: seqstate.load("{folder}").hidden("...")')
+    return 0
+
+
 OURS = {
+    "masked.json",
     "run.json",
     "checkpoint.safetensors",
     "metrics.jsonl",
@@ -112,7 +157,7 @@ def guard(folder: Path, *, resume: bool, overwrite: bool) -> None:
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if overwrite or resume or not found:
         return
-    if "run.json" in found:
+    if found & {"run.json", "masked.json"}:
         raise ValueError(f"{folder} holds a finished run; name another --out, or add --overwrite")
     if found & OURS:
         raise ValueError(f"{folder} holds an unfinished run; add --resume to go on, or --overwrite")

@@ -136,6 +136,16 @@ class ReadsSource(ABC):
         """As StateModel.forward; without marks nothing begins, and what was begun before goes on."""
 
 
+class ReadsBothWays(ABC):
+    """Capability: a whole text can be read at once, so that every place sees what is before and behind it."""
+
+    @abstractmethod
+    def both_ways(
+        self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """The hidden vectors of texts read to their ends; `lengths` as in StateModel.forward."""
+
+
 class HasGates(ABC):
     """Capability: the state is written through gates in [0, 1]."""
 

@@ -5,6 +5,7 @@ Rotary: Su et al. 2021 (https://arxiv.org/abs/2104.09864), neighbouring numbers 
 an energy that works on groups of an even width sees each pair whole. ALiBi: Press et al. 2022
 (https://arxiv.org/abs/2108.12409). Learnt: one number per head and distance (Raffel et al. 2020 without
 buckets, https://arxiv.org/abs/1910.10683). None: Haviv et al. 2022 (https://arxiv.org/abs/2203.16634).
+Where keys on both sides are seen, a bias knows the distance alone; only a rotation tells before from behind.
 """
 
 from __future__ import annotations
@@ -58,12 +59,11 @@ class Positions(nn.Module):
     def bias(self, queries: int, keys: int, like: Tensor) -> Float[Tensor, "H T S"] | None:
         """What is added to the scores when the last query stands at the last key."""
         if self.scheme == "alibi":
-            return (
-                -distances(queries, keys, like).to(like.dtype) * self._slopes(like)[:, None, None]
-            )
+            distance = distances(queries, keys, like).abs().to(like.dtype)
+            return -distance * self._slopes(like)[:, None, None]
         if self.scheme == "learned":
-            distance = distances(queries, keys, like)
-            return self.by_distance[:, distance.clamp(0, self.by_distance.shape[1] - 1)]
+            distance = distances(queries, keys, like).abs()
+            return self.by_distance[:, distance.clamp(max=self.by_distance.shape[1] - 1)]
         return None
 
     def _slopes(self, like: Tensor) -> Float[Tensor, " H"]:

@@ -8,17 +8,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.core.model import HasGraph, HasLengths, StateModel
+from seqstate.core.model import HasGraph, HasLengths, ReadsBothWays, StateModel
 from seqstate.core.state import State
 from seqstate.states import _attention_cache as cache
 from seqstate.states._attention_layer import Layer, Place, Shape
 from seqstate.states._attention_picks import Picker
-from seqstate.states._attention_positions import Positions
+from seqstate.states._attention_positions import Positions, distances
 
 PIECE = 256  # tokens read at once under a window: memory grows with the window, not with the text
 
 
-class AttentionStack(StateModel, HasGraph, HasLengths):
+class AttentionStack(StateModel, HasGraph, HasLengths, ReadsBothWays):
     """Abstract: a part chooses the shape, the positions and how scores become edges.
 
     picker: from scores to edge weights (None: softmax).
@@ -60,6 +60,32 @@ class AttentionStack(StateModel, HasGraph, HasLengths):
             out, state = self._read_piece(part, state, left)
             hidden.append(out)
         return torch.cat(hidden, 1), state
+
+    def both_ways(
+        self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """Every token picks among the `window` nearest on either side, itself included: BERT's encoder
+        (Devlin et al. 2019, https://arxiv.org/abs/1810.04805) in place of a decoder. Memory grows as T^2.
+        """
+        state, time = self.init_state(x.shape[0]), x.shape[1]
+        distance = distances(time, time, x)
+        visible = (distance.abs() < (self.shape.window or time))[None]
+        if lengths is not None:
+            real = torch.arange(time, device=x.device) < lengths[:, None]
+            # padding sees itself: a row of weights that are all 0 / 0 would spoil every gradient
+            visible = visible & real[:, None] | (distance == 0)
+        bias = x.new_zeros(()).masked_fill(~visible, -torch.inf)[:, None]
+        given = self.positions.bias(time, time, x)
+        place = Place(
+            self.positions.turn(time, None, x),
+            bias if given is None else given + bias,
+            False,
+            state["read"],
+            state.get("seed"),
+        )
+        for layer, past in zip(self.layers, _per_layer(state), strict=True):
+            x, _ = layer(x, past, place)
+        return self.norm(x)
 
     def graph(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "N B H T T"]:
         """Edge weights per layer and head, as `forward` uses them when it reads x from the start."""
