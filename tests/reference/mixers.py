@@ -113,3 +113,14 @@ def latent(mixer, head: int, query: Tensor, key: Tensor, value: Tensor, inputs) 
             before, z = z, query[t] + pull * ((keys @ z).softmax(-1) @ keys)
         out.append((keys @ z).softmax(-1) @ values)
     return torch.stack(out)
+
+
+def slots_by_steps(query: Tensor, key: Tensor, value: Tensor, write: Tensor, held: Tensor):
+    """Slots written into by weights [B, T, H, S] before each token attends: what is given, and held."""
+    given, size = [], key.shape[-1]
+    for t in range(key.shape[1]):
+        pair = torch.cat([key[:, t], value[:, t]], -1).unsqueeze(2)
+        held = held + write[:, t].unsqueeze(-1) * (pair - held)
+        share = torch.einsum("bhk,bhsk->bhs", query[:, t], held[..., :size]).softmax(-1)
+        given.append(torch.einsum("bhs,bhsk->bhk", share, held[..., size:]))
+    return torch.stack(given, 1), held

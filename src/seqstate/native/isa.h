@@ -18,8 +18,9 @@ namespace SEQSTATE_NAMESPACE {
 #include "pack.h"
 #include "slice.h"
 #include "coded.h"
+#include "slot_steps.h"
 
 extern const Isa isa;
-const Isa isa = {NAME, L, MR, NB, 48, forward, backward, coded_forward, coded_backward, scan};
+const Isa isa = {NAME, L, MR, NB, 48, forward, backward, coded_forward, coded_backward, scan, mix, mix_back};
 }  // namespace SEQSTATE_NAMESPACE
 }  // namespace seqstate

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 
+#include "slots.h"
 #include "coded_job.h"
 
 namespace seqstate {
@@ -67,6 +68,8 @@ struct Isa {
   void (*coded_forward)(const CodedJob&, const CodedSlice&);
   void (*coded_backward)(const CodedJob&, const CodedSlice&);
   void (*scan)(const ScanJob&);
+  void (*mix)(const Slots&, const SlotsShare&, const SlotsMixed&);
+  void (*mix_back)(const Slots&, const SlotsShare&, const SlotsBack&);
 };
 
 // How wide the rows of `grad_hidden` are for a group of K numbers: a power of two, or whole vectors.

@@ -8,6 +8,7 @@
 #include "coded_driver.h"
 #include "driver.h"
 #include "heads.h"
+#include "slots.h"
 
 namespace {
 
@@ -262,6 +263,66 @@ PyObject* split_heads_back(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+// Instruction set, threads, sizes, and addresses of queries, keys, values, writes and slots, in this order.
+struct SlotsCall {
+  int isa, threads;
+  seqstate::Slots slots;
+  long long batch, time;
+  unsigned long long at[5];
+
+  void finish() {
+    slots.batch = batch;
+    slots.time = time;
+    slots.query = pointer<const float>(at[0]);
+    slots.key = pointer<const float>(at[1]);
+    slots.value = pointer<const float>(at[2]);
+    slots.write = pointer<const float>(at[3]);
+    slots.held = pointer<const float>(at[4]);
+  }
+};
+
+#define SLOTS_FORMAT "iiLLiiiKKKKK"
+#define SLOTS_FIELDS(c)                                                                                     \
+  &c.isa, &c.threads, &c.batch, &c.time, &c.slots.heads, &c.slots.slots, &c.slots.width, &c.at[0], &c.at[1], \
+      &c.at[2], &c.at[3], &c.at[4]
+
+PyObject* slots_mix(PyObject*, PyObject* args) {
+  SlotsCall call{};
+  unsigned long long to[4];  // mixed, after, share, marks
+  if (!PyArg_ParseTuple(args, SLOTS_FORMAT "KKKK", SLOTS_FIELDS(call), &to[0], &to[1], &to[2], &to[3])) return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  const seqstate::SlotsMixed out{pointer<float>(to[0]), pointer<float>(to[1]), pointer<float>(to[2]),
+                                 pointer<float>(to[3])};
+  int64_t status;
+  Py_BEGIN_ALLOW_THREADS
+  status = seqstate::slots_mix(call.slots, *isa, call.threads, out);
+  Py_END_ALLOW_THREADS
+  return result(status);
+}
+
+PyObject* slots_mix_back(PyObject*, PyObject* args) {
+  SlotsCall call{};
+  unsigned long long given[4], to[5];
+  if (!PyArg_ParseTuple(args, SLOTS_FORMAT "KKKKKKKKK", SLOTS_FIELDS(call), &given[0], &given[1], &given[2],
+                        &given[3], &to[0], &to[1], &to[2], &to[3], &to[4]))
+    return nullptr;
+  const Isa* isa = chosen(call.isa);
+  if (!isa) return nullptr;
+  call.finish();
+  const seqstate::SlotsBack out{pointer<const float>(given[0]), pointer<const float>(given[1]),
+                                pointer<const float>(given[2]), pointer<const float>(given[3]),
+                                pointer<float>(to[0]),          pointer<float>(to[1]),
+                                pointer<float>(to[2]),          pointer<float>(to[3]),
+                                pointer<float>(to[4])};
+  int64_t status;
+  Py_BEGIN_ALLOW_THREADS
+  status = seqstate::slots_mix_back(call.slots, *isa, call.threads, out);
+  Py_END_ALLOW_THREADS
+  return result(status);
+}
+
 PyObject* names(PyObject*, PyObject*) {
   PyObject* list = PyList_New(isa_count);
   for (int i = 0; list && i < isa_count; ++i) {
@@ -293,6 +354,8 @@ PyMethodDef methods[] = {
     {"pack_scan", pack_scan, METH_VARARGS, "Codes as a scan reads them."},
     {"split_heads", split_heads, METH_VARARGS, "Queries, keys and values of a projection."},
     {"split_heads_back", split_heads_back, METH_VARARGS, "Gradient of the projection."},
+    {"slots_mix", slots_mix, METH_VARARGS, "What slots give each token, and what they hold after the last."},
+    {"slots_mix_back", slots_mix_back, METH_VARARGS, "Gradients of tokens, writes and slots."},
     {"isas", names, METH_NOARGS, "Instruction sets this machine can run, best first."},
     {"poison", poison, METH_O, "For tests: fill working memory with NaN first."},
     {nullptr, nullptr, 0, nullptr},

@@ -41,6 +41,11 @@ class Forgetting(nn.Module):
         """sigmoid of every slot's gate: 1 writes the most, 0 nothing."""
         return self.gate(inputs).sigmoid().unflatten(-1, (self.heads, self.slots))
 
+    def writes(self, tokens: Tokens) -> Float[Tensor, "B T H S"]:
+        """How much of every slot a token replaces; padding replaces nothing."""
+        write = MOST * self.gates(tokens.input)
+        return write if tokens.real is None else write * tokens.real[:, :, None, None]
+
     def weights(self, tokens: Tokens) -> Weights:
         """How much every token and the past count in every slot; padding writes nothing."""
         given = self.gate(tokens.input).to(tokens.key.dtype).unflatten(-1, (self.heads, -1))

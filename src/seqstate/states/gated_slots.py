@@ -21,6 +21,7 @@ from seqstate.states._forgetting import Forgetting
 from seqstate.states._mixer import Mixer, Shape, Tokens, at_least_one
 from seqstate.states._mixer_stack import MixerStack
 from seqstate.states._slot_mix import slot_mix
+from seqstate.states._slot_steps import slot_steps, steps_fit
 
 
 class GatedSlots(MixerStack, HasGates):
@@ -61,5 +62,9 @@ class ForgetfulSlots(Mixer):
         return {"held": self.slots.start(batch_size)}
 
     def forward(self, tokens: Tokens, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        mixed, held = slot_mix(tokens, self.slots.weights(tokens), state["held"])
+        held = state["held"]
+        if steps_fit(tokens, held):
+            mixed, held = slot_steps(tokens, self.slots.writes(tokens), held)
+        else:
+            mixed, held = slot_mix(tokens, self.slots.weights(tokens), held)
         return mixed, {"held": held}

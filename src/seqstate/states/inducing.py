@@ -22,6 +22,7 @@ from seqstate.states._mixer import Mixer, Shape, Tokens, at_least_one
 from seqstate.states._mixer_stack import MixerStack
 from seqstate.states._slot_memory import Weights, cut
 from seqstate.states._slot_mix import slot_mix
+from seqstate.states._slot_steps import slot_steps, steps_fit
 
 SHARPEST = (
     30.0  # most nats between two tokens of opposite keys and none: exp stays in range of float32
@@ -65,13 +66,18 @@ class PooledSlots(Mixer):
         return {"held": held, "mass": held[..., 0].clone()}
 
     def forward(self, tokens: Tokens, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        write = cut(self._weigh(tokens))
+        weight, held = self._weigh(tokens), state["held"]
+        if steps_fit(tokens, held):
+            sums = weight.cumsum(1) + state["mass"].unsqueeze(1)
+            mixed, held = slot_steps(tokens, weight / sums, held)
+            return mixed, {"held": held, "mass": sums[:, -1]}
+        write = cut(weight)
         # P B H L S: sums over a piece, on top of the sums over those before it
         sums = write.cumsum(3)
         carried = torch.cat([state["mass"].unsqueeze(0), sums[:, :, :, -1]]).cumsum(0)
         sums = sums + carried[:-1].unsqueeze(3)
         weights = Weights(sums.reciprocal(), write, carried[:-1])
-        mixed, held = slot_mix(tokens, weights, state["held"])
+        mixed, held = slot_mix(tokens, weights, held)
         return mixed, {"held": held, "mass": carried[-1]}
 
     def _weigh(self, tokens: Tokens) -> Tensor:
