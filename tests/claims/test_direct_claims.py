@@ -137,6 +137,12 @@ def test_twice_the_vocabulary_wins_unless_one_seed_learns_less():
     assert claim.verdict([]).holds is None
 
 
+def test_where_the_inner_product_learns_all_that_was_tried_nothing_is_decided():
+    verdict = LargeVocabularies().verdict(climbed("inner", [1024]) + climbed("harmonic", [1024]))
+    assert verdict.holds is None
+    assert "nothing larger was tried" in verdict.reason
+
+
 def test_a_vocabulary_is_tried_when_the_one_before_was_learnt_at_any_rate():
     claim, done, tried = LargeVocabularies(), {}, []
     while new := [t for t in claim.runs([], "small", done) if t.key not in done]:
