@@ -39,7 +39,9 @@ class SeqstateConfig(PreTrainedConfig):
             boundary,
         )
         self.use_cache, self.numbers = use_cache, numbers or []
-        super().__init__(**others)
+        # as JSON has them, so that what was read equals what was written
+        lists = {name: list(value) for name, value in others.items() if isinstance(value, tuple)}
+        super().__init__(**others | lists)
 
     @classmethod
     def describing(cls, described: ModelConfig | FusionConfig, **others: Any) -> SeqstateConfig:
