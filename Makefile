@@ -27,7 +27,7 @@ lint:
 
 NATIVE = src/seqstate/native
 KERNEL = $(filter-out $(NATIVE)/module.cpp, $(wildcard $(NATIVE)/*.cpp))
-SANITISED = $(CXX) -std=c++17 -O1 -g -fno-sanitize-recover=all -pthread -I$(NATIVE) tests/native/sanitise.cpp $(KERNEL)
+SANITISED = $(CXX) -std=c++17 -O1 -g -fno-sanitize-recover=all -pthread -I$(NATIVE) $(wildcard tests/native/sanitise*.cpp) $(KERNEL)
 
 sanitise:
 	mkdir -p build

@@ -1,12 +1,14 @@
 """Time and memory of a training step of the output layer: fused losses beside nn.Linear + cross_entropy.
 
     python benchmarks/fused_loss.py [--vocab 8192 32768 131072] [--threads 1 2] [--rounds 15] [--memory]
+        [--only soft_bits rbf coded_hamming]
 
 A step is the mean loss of N = 1024 hidden vectors of D = 256 numbers over V words, and the gradients of
 everything. All contenders take turns, so that noise of the machine falls on all alike; the table gives the
 median over rounds of the time relative to nn.Linear + cross_entropy in the same round. One thread: CPU time
 of the process; more threads: time on the wall. `--memory` measures, in a process for each contender, how far
-the peak of its resident memory rises during the step beyond the gradients it returns.
+the peak of its resident memory rises during the step beyond the gradients it returns. `--only` takes the
+contenders whose names have one of these words in them, and nn.Linear + cross_entropy.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def ours(energy: str, **options) -> tuple:
     """A head of this package, and its own loss."""
 
     def make(vocab: int) -> nn.Module:
-        if energy == "mos":
+        if energy in ("mos", "coded_hamming"):
             return build("energies", energy, width=WIDTH, vocab_size=vocab, **options)
         return build("energies", energy, width=WIDTH, **options).over(vocab)
 
@@ -66,6 +68,14 @@ def contenders() -> dict[str, tuple[Callable[[int], nn.Module], Callable[..., Te
         for groups in (8, 32):
             name = f'multi_hamming(groups={groups}, activation="{activation}")'
             found[name] = ours("multi_hamming", groups=groups, activation=activation)
+    for groups in (8, 32):
+        found[f"rbf(groups={groups})"] = ours("rbf", groups=groups)
+    found[f"soft_bits(bits={2 * WIDTH})"] = ours("soft_bits", bits=2 * WIDTH)
+    for groups in (8, 32, 64):
+        fixed = {"groups": groups, "codes": 16, "learn": "fixed"}
+        found[f'coded_hamming(groups={groups}, codes=16, learn="fixed")'] = ours(
+            "coded_hamming", **fixed
+        )
     found["mos(components=4)"] = ours("mos", components=4)
     found["mixture of 4 softmaxes as published"] = ours("mos", components=4)[0], published_mixture
     found[NAIVE] = ours("multi_hamming", groups=8)[0], naive_multi_hamming
@@ -103,12 +113,14 @@ def data(rows: int, vocab: int) -> tuple[Tensor, Tensor]:
     return torch.randn(rows, WIDTH, requires_grad=True), torch.randint(vocab, (rows,))
 
 
-def times(rows: int, vocab: int, threads: int, rounds: int) -> dict[str, list[float]]:
+def times(
+    rows: int, vocab: int, threads: int, rounds: int, only: list[str]
+) -> dict[str, list[float]]:
     """Seconds of every contender in every round."""
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
     hidden, targets = data(rows, vocab)
-    found = {name: (make(vocab), loss) for name, (make, loss) in fitting(rows, vocab).items()}
+    found = {name: (make(vocab), loss) for name, (make, loss) in fitting(rows, vocab, only).items()}
     measured = {name: [] for name in found}
     for number in range(rounds + 1):
         for name, (module, loss) in found.items():
@@ -119,12 +131,12 @@ def times(rows: int, vocab: int, threads: int, rounds: int) -> dict[str, list[fl
     return measured
 
 
-def fitting(rows: int, vocab: int) -> dict[str, tuple]:
-    """Contenders without the one that would need more than 4 GB for its N x V x G numbers."""
+def fitting(rows: int, vocab: int, only: list[str]) -> dict[str, tuple]:
+    """Contenders asked for, without the one that would need more than 4 GB for its N x V x G numbers."""
     found = contenders()
     if rows * vocab * 8 * 4 * 5 > 4 << 30:
         del found[NAIVE]
-    return found
+    return {n: f for n, f in found.items() if n == BASE or any(word in n for word in only)}
 
 
 def peak_resident() -> float:
@@ -147,8 +159,8 @@ def peak(rows: int, vocab: int, name: str) -> float:
     return rise - sum(grad.nbytes for grad in grads) / 2**20
 
 
-def show_times(rows: int, vocab: int, threads: int, rounds: int) -> None:
-    measured = times(rows, vocab, threads, rounds)
+def show_times(rows: int, vocab: int, threads: int, rounds: int, only: list[str]) -> None:
+    measured = times(rows, vocab, threads, rounds, only)
     base = measured[BASE]
     print(f"\n### V = {vocab}, {threads} thread{'s' if threads > 1 else ''}\n")
     print("| output layer | ms | times nn.Linear + cross_entropy (quartiles) |\n|---|--:|--:|")
@@ -160,9 +172,9 @@ def show_times(rows: int, vocab: int, threads: int, rounds: int) -> None:
         )
 
 
-def show_memory(rows: int, vocab: int) -> None:
+def show_memory(rows: int, vocab: int, only: list[str]) -> None:
     print(f"\n### V = {vocab}, memory beyond the gradients\n\n| output layer | MB |\n|---|--:|")
-    for name in fitting(rows, vocab):
+    for name in fitting(rows, vocab, only):
         command = [sys.executable, __file__, "--rows", str(rows), "--vocab", str(vocab)]
         output = subprocess.run(
             [*command, "--peak-of", name], capture_output=True, text=True, check=True
@@ -177,6 +189,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--only", nargs="+", default=[""], help="words in the names of contenders")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peak_of:
@@ -187,9 +200,9 @@ def main() -> None:
     )
     for vocab in given.vocab:
         if given.memory:
-            show_memory(given.rows, vocab)
+            show_memory(given.rows, vocab, given.only)
         for threads in given.threads:
-            show_times(given.rows, vocab, threads, given.rounds)
+            show_times(given.rows, vocab, threads, given.rounds, given.only)
 
 
 if __name__ == "__main__":
