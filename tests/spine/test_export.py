@@ -51,7 +51,11 @@ def test_names_of_tokens_hold_no_white_space():
 
 @pytest.mark.parametrize(
     ("state", "energy"),
-    [("lstm(width=8)", "multi_hamming(groups=2)"), ("attention(width=8, layers=1, heads=2, window=5)", None)],
+    [
+        ("lstm(width=8)", "multi_hamming(groups=2)"),
+        ("attention(width=8, layers=1, heads=2, window=5)", None),
+        ("gated_slots(width=8, layers=1, heads=2, slots=5)", None),
+    ],
 )
 def test_onnxruntime_generates_what_torch_generates(tmp_path, state, energy):
     model = trained(state=state, energy=energy)

@@ -60,7 +60,10 @@ class _Factors(torch.autograd.Function):
     @staticmethod
     def forward(ctx, given):
         write = given.sigmoid().mul_(MOST)
-        kept = (1 - write).cumprod(3)
+        if torch.compiler.is_exporting():  # ONNX has sums along an axis, but no products
+            kept = (1 - write).log().cumsum(3).exp()
+        else:
+            kept = (1 - write).cumprod(3)
         factor = write / kept
         ctx.save_for_backward(write, kept, factor)
         return kept, factor
