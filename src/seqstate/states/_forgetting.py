@@ -60,10 +60,9 @@ class _Factors(torch.autograd.Function):
     @staticmethod
     def forward(ctx, given):
         write = given.sigmoid().mul_(MOST)
-        if torch.compiler.is_exporting():  # ONNX has sums along an axis, but no products
-            kept = (1 - write).log().cumsum(3).exp()
-        else:
-            kept = (1 - write).cumprod(3)
+        kept, exporting = 1 - write, torch.compiler.is_exporting()
+        # ONNX has sums along an axis, but no products
+        kept = kept.log().cumsum(3).exp() if exporting else kept.cumprod(3)
         factor = write / kept
         ctx.save_for_backward(write, kept, factor)
         return kept, factor
