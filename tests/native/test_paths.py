@@ -14,6 +14,7 @@ from native.common import check, isas, problem
 from seqstate import native
 from seqstate.energies.inner import Inner
 from seqstate.energies.multi_hamming import MultiHamming
+from seqstate.energies.rbf import RBF
 from seqstate.native import losses
 
 
@@ -33,10 +34,12 @@ import torch
 from seqstate import native
 from seqstate.energies.inner import Inner
 from seqstate.energies.multi_hamming import MultiHamming
+from seqstate.energies.rbf import RBF
 torch.set_num_threads(1)
 torch.manual_seed(0)
 print(native.path_taken())
-energies = Inner(width=24, scale=0.5), MultiHamming(width=24), MultiHamming(width=24, activation="rational")
+energies = Inner(width=24, scale=0.5), MultiHamming(width=24), RBF(width=24)
+energies += (MultiHamming(width=24, activation="rational"),)
 for energy in energies:
     head = energy.over(500)
     hidden = torch.randn(300, 24, requires_grad=True)
@@ -108,7 +111,9 @@ def test_small_problems_and_other_types_stay_with_torch(monkeypatch):
     assert not native.usable(torch.zeros(1, device="meta"))
 
 
-@pytest.mark.parametrize("energy", [Inner(width=12), MultiHamming(width=12, groups=3)])
+@pytest.mark.parametrize(
+    "energy", [Inner(width=12), MultiHamming(width=12, groups=3), RBF(width=12, groups=3)]
+)
 def test_double_precision_takes_the_torch_path_and_agrees(energy):
     head = energy.over(300)
     hidden, targets = torch.randn(40, 12), torch.randint(300, (40,))
@@ -117,7 +122,7 @@ def test_double_precision_takes_the_torch_path_and_agrees(energy):
     torch.testing.assert_close(fused, tiled.float(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["inner", "sigmoid"])
+@pytest.mark.parametrize("kind", ["inner", "sigmoid", "rbf"])
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_the_working_memory_is_bounded_whatever_the_sizes(kind, threads):
     for rows in (1, 1024, 10**6):
