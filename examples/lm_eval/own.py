@@ -1,4 +1,4 @@
-"""Your text and your sentence pairs as data of lm-evaluation-harness; the .yaml files here call these functions.
+"""Your text and your sentence pairs as data of lm-evaluation-harness; the .yaml files call these functions.
 
 lm_eval passes what `--metadata` says, and the model's arguments, to every data set: `others` is not for us.
 """
