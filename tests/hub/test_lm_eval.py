@@ -21,7 +21,9 @@ from seqstate.trained import ModelConfig, Trained
 pytestmark = [pytest.mark.lm_eval, pytest.mark.filterwarnings("ignore")]
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "lm_eval"
-WORDS = re.findall(r"\w+", "the old man saw a ship near the shore and the young boy ran home to sea")
+WORDS = re.findall(
+    r"\w+", "the old man saw a ship near the shore and the young boy ran home to sea"
+)
 MODELS = {
     "lstm": ("lstm(width=16)", "multi_hamming(groups=4)"),
     "attention": ("attention(width=16)", "inner"),
