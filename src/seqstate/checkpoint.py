@@ -48,7 +48,9 @@ def write(
     # tied weights appear under two names; safetensors wants each on its own memory
     # and in plain order (a carried state may be a transposed view)
     plain = torch.contiguous_format
-    stored = {name: part.detach().cpu().clone(memory_format=plain) for name, part in tensors.items()}
+    stored = {
+        name: part.detach().cpu().clone(memory_format=plain) for name, part in tensors.items()
+    }
     write_atomic(path, save(stored, metadata={"numbers": json.dumps(numbers)}))
 
 
