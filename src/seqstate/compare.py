@@ -155,7 +155,8 @@ def probe_rate(config: RunConfig, corpus: Corpus) -> float:
     """Training tokens a second of one model: the training loop itself, for a moment."""
     torch.set_num_threads(config.threads)
     probe = config.replace(steps=None, seconds=PROBE_SECONDS, eval_every=NEVER)
-    outcome = fit(start(probe, corpus).model, corpus.train, corpus.valid, probe)
+    marks = {"boundary": corpus.tokenizer.boundary, "separator": corpus.separator}
+    outcome = fit(start(probe, corpus).model, corpus.train, corpus.valid, probe, **marks)
     return outcome.step * probe.tokens_per_step / outcome.wall_seconds
 
 
