@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws import test_states as laws
 from laws.grid import BATCH, TIME, VOCAB, awake, build_language_model
+from laws.measures import SeqstateReader
 
 from seqstate.core.model import IGNORE, LanguageModel
-from seqstate.core.state import leaves, map_state, select_rows, state_bytes
+from seqstate.core.state import state_bytes
 from seqstate.evaluate import evaluate
 from seqstate.fusing import best_constant, descend, listen
 from seqstate.fusion import FLOOR, Fusion, features
@@ -42,36 +43,10 @@ def built(weights, mix):
     return fusion
 
 
-class Reader:
-    """A fusion as the laws see a model."""
-
-    def __init__(self, weights, mix):
-        self.module = built(weights, mix)
-        self.inputs = torch.randint(VOCAB, (BATCH, TIME))
-
-    def read(self, inputs, state=None, lengths=None):
-        return self.module(inputs, state, lengths)
-
-    def nll(self, tokens, targets):
-        return self.module.nll(tokens, targets)[0]
-
-    def start(self, batch_size):
-        return self.module.init_state(batch_size)
-
-    def select(self, state, rows):
-        return select_rows(state, rows)
-
-    def clone(self, state):
-        return map_state(torch.clone, state)
-
-    def leaves(self, state):
-        return list(leaves(state))
-
-
 @pytest.mark.parametrize("kind", KINDS[:1] + KINDS[3:], ids=" ".join)
 @pytest.mark.parametrize("law", OF_ANY_MODEL, ids=lambda law: law.__name__)
 def test_the_laws_of_language_models_hold(law, kind):
-    law(Reader(*kind))
+    law(SeqstateReader(built(*kind), torch.randint(VOCAB, (BATCH, TIME))))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)

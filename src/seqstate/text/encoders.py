@@ -63,6 +63,6 @@ class _Merged(dict[str, list[int]]):
         return ids
 
 
-def library_encoder(model: tokenizers.Tokenizer) -> Encoder:
+def generic_encoder(model: tokenizers.Tokenizer) -> Encoder:
     """For a tokeniser with a pattern of its own."""
     return lambda text: np.array(model.encode(text, add_special_tokens=False).ids, np.int64)

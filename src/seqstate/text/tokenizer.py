@@ -226,7 +226,7 @@ def _understand(model: tokenizers.Tokenizer) -> tuple[str, list[bytes], encoders
         return "byte", texts, encoders.encode_bytes
     if pattern == BPE and not written["normalizer"]:
         return "bpe", texts, encoders.bpe_encoder(model)
-    encode = encoders.library_encoder(model)
+    encode = encoders.generic_encoder(model)
     _must_keep_text(texts, encode)
     return "bpe", texts, encode
 
