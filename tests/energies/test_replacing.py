@@ -27,7 +27,14 @@ from seqstate.energies import Inner, MultiHamming, SoftBits
 
 V, D = 61, 16
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "replace_lm_head.py"
-IMITATORS = ("inner", "multi_hamming", "product_of_experts", "rbf_inner", "soft_minimum")
+IMITATORS = (
+    "inner",
+    "multi_hamming",
+    "product_of_experts",
+    "rbf_inner",
+    "scaled_inner",
+    "soft_minimum",
+)
 
 
 def replaced(spec, layer, **options):

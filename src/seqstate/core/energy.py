@@ -76,7 +76,8 @@ class Energy(nn.Module, ABC):
         """
         raise ValueError(
             f"{type(self).__name__} cannot imitate an inner product, so it cannot replace nn.Linear; "
-            "take Inner, MultiHamming, ProductOfExperts, RBFInner, SoftMinimum or SoftBits(form='residual')"
+            "take Inner, ScaledInner, MultiHamming, ProductOfExperts, RBFInner, SoftMinimum or "
+            "SoftBits(form='residual')"
         )
 
     @classmethod
