@@ -70,6 +70,8 @@ def contenders() -> dict[str, tuple[Callable[[int], nn.Module], Callable[..., Te
             found[name] = ours("multi_hamming", groups=groups, activation=activation)
     for groups in (8, 32):
         found[f"rbf(groups={groups})"] = ours("rbf", groups=groups)
+    for distance in ("squashed", "exponential", "clipped", "tanh"):
+        found[f'hamming(distance="{distance}")'] = ours("hamming", distance=distance)
     found[f"soft_bits(bits={2 * WIDTH})"] = ours("soft_bits", bits=2 * WIDTH)
     for groups in (8, 32, 64):
         fixed = {"groups": groups, "codes": 16, "learn": "fixed"}

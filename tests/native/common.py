@@ -12,9 +12,12 @@ from seqstate import native
 from seqstate.core.model import IGNORE
 from seqstate.native import losses
 
-KINDS = ("inner", "sigmoid", "clamped", "rational", "rbf")
+DISTANCES = ("tanh", "exponential", "clipped")
+KINDS = ("inner", "sigmoid", "clamped", "rational", "rbf", *DISTANCES, "absolute")
 NAMES = ("hidden", "words", "bias", "tau", "a", "b")
-USED = {"inner": 3, "rbf": 5}  # inputs that a kind has, if not all six
+USED = {"inner": 3, "rbf": 5, "absolute": 3} | dict.fromkeys(
+    DISTANCES, 5
+)  # inputs that a kind has, if not all six
 
 
 @dataclass
@@ -39,6 +42,12 @@ class Problem:
         if self.kind == "rbf":
             return losses.cross_entropy_rbf(
                 hidden, words, *scalars[:2], bias, self.targets, **extras
+            )
+        if self.kind == "absolute":
+            return losses.cross_entropy_l1(hidden, words, bias, self.targets, **extras)
+        if self.kind in DISTANCES:
+            return losses.cross_entropy_hamming(
+                hidden, words, *scalars[:2], bias, self.targets, distance=self.kind, **extras
             )
         return losses.cross_entropy_multi_hamming(
             hidden, words, *scalars, bias, self.targets, activation=self.kind, **extras
@@ -68,6 +77,7 @@ def problem(kind, rows, vocab, groups, width_of_group, *, size=1.0, seed=0, igno
         return torch.randint(1, 9, shape, generator=generator) / 4
 
     inputs = [draw(rows, width), draw(vocab, width), draw(vocab)]
+    groups = width if kind in slow.DISTANCES else groups
     inputs += [positive(groups), positive(groups), draw(groups)]
     if kind == "rbf":  # near enough for the peaks to be felt
         inputs[0], inputs[1] = (x / (2 * width_of_group**0.5) for x in inputs[:2])

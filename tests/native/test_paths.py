@@ -12,6 +12,7 @@ import torch
 
 from native.common import check, isas, problem
 from seqstate import native
+from seqstate.energies.hamming import Hamming
 from seqstate.energies.inner import Inner
 from seqstate.energies.multi_hamming import MultiHamming
 from seqstate.energies.rbf import RBF
@@ -32,6 +33,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess:
 TRAIN = """
 import torch
 from seqstate import native
+from seqstate.energies.hamming import Hamming
 from seqstate.energies.inner import Inner
 from seqstate.energies.multi_hamming import MultiHamming
 from seqstate.energies.rbf import RBF
@@ -40,6 +42,8 @@ torch.manual_seed(0)
 print(native.path_taken())
 energies = Inner(width=24, scale=0.5), MultiHamming(width=24), RBF(width=24)
 energies += (MultiHamming(width=24, activation="rational"),)
+for distance in ("tanh", "exponential", "clipped", "squashed"):
+    energies += (Hamming(width=24, distance=distance),)
 for energy in energies:
     head = energy.over(500)
     hidden = torch.randn(300, 24, requires_grad=True)
@@ -112,7 +116,13 @@ def test_small_problems_and_other_types_stay_with_torch(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "energy", [Inner(width=12), MultiHamming(width=12, groups=3), RBF(width=12, groups=3)]
+    "energy",
+    [
+        Inner(width=12),
+        MultiHamming(width=12, groups=3),
+        RBF(width=12, groups=3),
+        Hamming(width=12, distance="squashed"),
+    ],
 )
 def test_double_precision_takes_the_torch_path_and_agrees(energy):
     head = energy.over(300)
@@ -122,13 +132,13 @@ def test_double_precision_takes_the_torch_path_and_agrees(energy):
     torch.testing.assert_close(fused, tiled.float(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["inner", "sigmoid", "rbf"])
+@pytest.mark.parametrize("kind", ["inner", "sigmoid", "rbf", "tanh", "clipped"])
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_the_working_memory_is_bounded_whatever_the_sizes(kind, threads):
     for rows in (1, 1024, 10**6):
         for vocab in (50, 8192, 10**7):
             for width, groups in ((64, 8), (256, 8), (256, 32), (1024, 64)):
-                groups = 1 if kind == "inner" else groups
+                groups = {"inner": 1, "tanh": width, "clipped": width}.get(kind, groups)
                 used = losses.workspace_bytes(
                     rows, vocab, width, groups, kind=kind, threads=threads, backward=True
                 )

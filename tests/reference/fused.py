@@ -11,6 +11,8 @@ from torch import Tensor
 
 from seqstate.core.model import IGNORE
 
+DISTANCES = ("tanh", "exponential", "clipped", "absolute")
+
 
 def squash(x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     """sigma(x) and its derivative, clamped as the energy is."""
@@ -23,9 +25,20 @@ def squash(x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     return (1 + kept / (2 + kept.abs())) / 2, inside / (2 + kept.abs()).square()
 
 
+def cost(x: Tensor, distance: str) -> tuple[Tensor, Tensor]:
+    """D(x) and its derivative."""
+    if distance == "tanh":
+        return x.tanh(), x.cosh().square().reciprocal()
+    if distance == "exponential":
+        return 1 - (-x).exp(), (-x).exp()
+    if distance == "clipped":
+        return x.clamp(max=1), (x <= 1).double()
+    return x, torch.ones_like(x)
+
+
 def loss_and_gradients(inputs, targets, upstream, *, kind, scale=1.0, smoothing=0.0, z_loss=0.0):
-    """inputs: hidden, words, bias, tau, a, b (float64; "inner" does not use the last three,
-    "rbf" not the last).
+    """inputs: hidden, words, bias, tau, a, b (float64; "inner" and "absolute" do not use the last three,
+    "rbf" and distances not the last). Of a distance there are as many tau and a as dimensions.
 
     Returns the losses and a dict name -> (gradient, size).
     """
@@ -36,6 +49,12 @@ def loss_and_gradients(inputs, targets, upstream, *, kind, scale=1.0, smoothing=
     dot = (h * w).sum(-1)
     if kind == "inner":
         logits = scale * dot.squeeze(-1) + bias
+    elif kind in DISTANCES:
+        ahead = (h - w).squeeze(-1)
+        if kind == "absolute":
+            tau = a = torch.ones_like(tau)
+        miss, slope = cost(a * ahead.abs(), kind)
+        logits = bias - (tau * miss).sum(-1)
     elif kind == "rbf":
         square = (h - w).square().sum(-1)
         miss = -(-a * square).exp()  # a reward, not a cost
@@ -61,13 +80,22 @@ def loss_and_gradients(inputs, targets, upstream, *, kind, scale=1.0, smoothing=
             "hidden": ((inner.unsqueeze(-1) * (w - h)), 1),
             "words": ((inner.unsqueeze(-1) * (h - w)), 0),
         }
+    elif kind in DISTANCES:
+        inner = -tau * slope
+        along = (a * inner * ahead.sign()).unsqueeze(-1)
+        factors = {
+            "tau": (-miss, (0, 1)),
+            "a": (inner * ahead.abs(), (0, 1)),
+            "hidden": (along, 1),
+            "words": (-along, 0),
+        }
     elif kind == "inner":
         inner = torch.full((rows, vocab, 1), scale, dtype=torch.float64)
     else:
         inner = tau * slope
         factors = {"tau": (-miss, (0, 1)), "a": (inner * dot, (0, 1)), "b": (inner, (0, 1))}
         inner = inner * a
-    if kind != "rbf":
+    if "hidden" not in factors:
         factors["hidden"] = (inner.unsqueeze(-1) * w, 1)
         factors["words"] = (inner.unsqueeze(-1) * h, 0)
     for name, (factor, axes) in factors.items():

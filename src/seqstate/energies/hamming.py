@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from seqstate import native
 from seqstate.core.energy import Energy, HasBits
 from seqstate.energies._features import feature_sum
 
@@ -54,6 +55,24 @@ class Hamming(Energy, HasBits):
             return tau_d * distance(a_d * (query_d - keys_d.transpose(-1, -2)).abs())
 
         return feature_sum(miss, self.width, query, keys, tau, self.log_a.exp())
+
+    def nll(
+        self,
+        query: Float[Tensor, "R D"],
+        keys: Float[Tensor, "V D"],
+        bias: Float[Tensor, " V"] | None,
+        targets: Int[Tensor, " R"],
+    ) -> Float[Tensor, " R"]:
+        if not native.usable(query, keys, bias, self.log_a):
+            return super().nll(query, keys, bias, targets)
+        tau = self.log_tau.exp()
+        if self.distance == "squashed":
+            sides = tau * self._squash(query), tau * self._squash(keys)
+            return native.cross_entropy_l1(*sides, bias, targets)
+        scalars = tau, self.log_a.exp()
+        return native.cross_entropy_hamming(
+            query, keys, *scalars, bias, targets, distance=self.distance
+        )
 
     def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
         """Words of one L1 length, so that they start equal for a state at the origin."""

@@ -1,9 +1,9 @@
 """Fused cross-entropies in C++; the package works without them and says which path it took.
 
-`cross_entropy_inner`, `_computed`, `_multi_hamming`, `_rbf` and `_coded` give each row's loss over a whole
-vocabulary without ever holding R x V numbers. On a CPU in float32 a native kernel computes them (AVX-512,
-AVX2, NEON or portable, chosen at run time); elsewhere, and where a second derivative is asked for, tiles of
-torch do.
+`cross_entropy_inner`, `_computed`, `_multi_hamming`, `_rbf`, `_hamming`, `_l1` and `_coded` give each row's
+loss over a whole vocabulary without ever holding R x V numbers. On a CPU in float32 a native kernel computes
+them (AVX-512, AVX2, NEON or portable, chosen at run time); elsewhere, and where a second derivative is asked
+for, tiles of torch do.
 
 SEQSTATE_NATIVE=0 forces the tiles; =1 forces the kernel (and refuses to start without it).
 SEQSTATE_ISA=scalar, avx2, avx512 or neon picks an instruction set.
@@ -101,7 +101,9 @@ def _extension() -> ModuleType | None:
 from seqstate.native.coded import coded_logits, cross_entropy_coded  # noqa: E402
 from seqstate.native.computed import cross_entropy_computed  # noqa: E402
 from seqstate.native.losses import (  # noqa: E402
+    cross_entropy_hamming,
     cross_entropy_inner,
+    cross_entropy_l1,
     cross_entropy_multi_hamming,
     cross_entropy_rbf,
 )
@@ -111,7 +113,9 @@ __all__ = [
     "coded_logits",
     "cross_entropy_coded",
     "cross_entropy_computed",
+    "cross_entropy_hamming",
     "cross_entropy_inner",
+    "cross_entropy_l1",
     "cross_entropy_multi_hamming",
     "cross_entropy_rbf",
     "path_taken",

@@ -78,6 +78,29 @@ void join_hidden(const Pass& pass, const float* factor, int first, int last, flo
     }
 }
 
+// What a sum of slopes, as the kernels take them, is to be multiplied by, apart from a.
+double slope_unit(const Problem& p, int g) {
+  switch (p.kind) {
+    case kInner: return 1.0;
+    case kSigmoid: return p.tau[g];
+    case kPeak: return 2.0 * p.tau[g];
+    case kTanh: return -4.0 * p.tau[g];
+    case kExponential: return -kLn2;
+    case kClipped: return -p.tau[g];
+    case kAbsolute: return -1.0;
+    default: return 0.25 * p.tau[g];
+  }
+}
+
+// The gradient of a distance's tau, from the sum that a kernel took and that of all gradients.
+double of_cost(const Problem& p, int g, double sum, double all) {
+  switch (p.kind) {
+    case kTanh: return 2.0 * sum - all;
+    case kExponential: return sum / (kLog2E * p.tau[g]) - all;
+    default: return -sum;
+  }
+}
+
 }  // namespace
 
 int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& out) {
@@ -91,12 +114,13 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
   of_rows.take(pass.arena, rows);
   float *word_scale = pass.arena.take(D), *factor = pass.arena.take(G);
   const bool peaks = pass.plan.peaks;
-  const double slope = peaks ? 2.0 : p.kind == kSigmoid || p.kind == kInner ? 1.0 : 0.25;
+  const bool distance = pass.plan.distance;
+  std::vector<double> slope(G);
   for (int g = 0; g < G; ++g) {
-    const double tau = pass.plan.groups ? p.tau[g] : 1.0;
-    factor[g] = (float)(tau * slope * p.a[g]);
+    slope[g] = slope_unit(p, g);
+    factor[g] = (float)(slope[g] * p.a[g]);
     for (int d = g * (D / G); d < (g + 1) * (D / G); ++d)
-      word_scale[d] = (float)(tau * slope / pass.inner_unit());
+      word_scale[d] = distance ? -factor[g] : (float)(slope[g] / pass.inner_unit());
   }
   Job& job = pass.job;
   job.word_scale = word_scale;
@@ -115,6 +139,7 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
     s.grad_b = pass.arena.take<double>(G);
   }
   std::vector<double> tau(G, 0.0), a(G, 0.0), b(G, 0.0);
+  double all = 0.0;
   while (pass.next_block([&](int64_t r) { return p.targets[r] != p.ignore && out.grad_nll[r] != 0.0f; })) {
     for (int n = 0; n < job.padded_rows; ++n) {
       const int64_t row = n < job.rows ? pass.index[n] : -1;
@@ -131,11 +156,13 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
       for (const auto& part : of_a)
         for (int g = 0; g < G; ++g) a[g] += part[g];
     }
-    for (const auto& s : pass.slices)
+    for (const auto& s : pass.slices) {
       for (int g = 0; g < G; ++g) {
         tau[g] += s.grad_tau[g];
         b[g] += s.grad_b[g];
       }
+      if (distance) all += *s.grad_sum;
+    }
     job.first_block = false;
   }
   if (job.first_block) {  // nobody was asked
@@ -143,10 +170,12 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
     if (out.bias) std::memset(out.bias, 0, sizeof(float) * p.words);
   }
   for (int g = 0; g < G && pass.plan.groups; ++g) {
-    if (out.tau) out.tau[g] = (float)(peaks ? -tau[g] : tau[g]);
-    // of peaks, `b` has summed gradient * argument, and the argument is a times -|h - w|^2 log2 e
-    if (out.a) out.a[g] = (float)(peaks ? p.tau[g] * kLn2 / p.a[g] * b[g] : p.tau[g] * slope * a[g]);
-    if (out.b) out.b[g] = (float)(p.tau[g] * slope * b[g]);
+    if (out.tau) out.tau[g] = (float)(distance ? of_cost(p, g, tau[g], all) : peaks ? -tau[g] : tau[g]);
+    // of peaks, `b` has summed gradient * argument, and the argument is a times -|h - w|^2 log2 e; of distances it
+    // is the words' share, and a |h - w| is a (h - w) times the sign that went into the gradients of both
+    if (out.a && distance) out.a[g] = (float)(slope[g] * (a[g] - b[g]));
+    else if (out.a) out.a[g] = (float)(peaks ? p.tau[g] * kLn2 / p.a[g] * b[g] : slope[g] * a[g]);
+    if (out.b) out.b[g] = (float)(slope[g] * b[g]);
   }
   return 0;
 }

@@ -16,7 +16,10 @@ namespace SEQSTATE_NAMESPACE {
 #include SEQSTATE_VEC
 #include "tile.h"
 #include "pack.h"
+#include "statistics.h"
 #include "slice.h"
+#include "distance.h"
+#include "passes.h"
 #include "coded.h"
 #include "slot_steps.h"
 

@@ -10,7 +10,13 @@
 
 namespace seqstate {
 
-enum Kind { kInner = 0, kSigmoid = 1, kClampedLinear = 2, kRational = 3, kPeak = 4 };
+enum Kind { kInner = 0, kSigmoid = 1, kClampedLinear = 2, kRational = 3, kPeak = 4, kTanh, kExponential, kClipped, kAbsolute };
+
+inline bool is_distance(int kind) { return kind >= kTanh; }
+// Dimensions whose costs are summed by themselves, because a long sum rounds more. What kernels of powers add is
+// 1 - D, so they start at minus the most it can be.
+constexpr int kTogether = 16;
+inline bool takes_powers(int kind) { return kind == kTanh || kind == kExponential; }
 
 // A rectangular piece of work on R x V is a tile of `tile_rows` x `tile_words`; the rows of one block
 // (at most `block_rows`) are packed once and seen by all threads, the words are split between them.
@@ -22,13 +28,14 @@ struct Job {
   const float* table;      // V x D
   const float* bias;       // V, or null
   const float* tau2;       // G: tau * log2 e
-  const float* inner_b;    // G: offset of the packed inner arguments
+  const float* inner_b;    // G: offset of the packed inner arguments; distances: where the sum over some of them starts
   const float* word_scale; // D: factor of the raw word gradient
   const float* row_scale;  // G: factor of the packed rows
   const float* sharpness;  // G: a log2 e, where the inner argument is a distance (kPeak)
   bool want_words, want_hidden, want_groups, smoothing;
   // the tiling
   int tile_rows, tile_words;
+  int64_t word_step;  // distances: from one dimension of a tile's words to the next
   // the block of rows being worked on
   int rows, padded_rows;  // padded to a multiple of the register block
   bool first_block;
@@ -57,7 +64,10 @@ struct Slice {
   float *words_t, *words_p, *grad_words_t, *bias, *grad_bias;
   float *logits, *inner_grad, *stored;
   float *word_offset, *word_sum;  // kPeak: [words / NB][G][NB], of a word's length; sums over the rows
-  float* row_part;                // kPeak: [tile_rows][lanes], sums over the words of one group
+  float* row_part;                // kPeak: [tile_rows][lanes], sums over the words of one group; distances: [D][row block][lanes]
+  float *words_c, *words_e, *row_c, *row_e;  // distances: powers of both sides
+  float* tau_sum;                 // distances: [D][lanes]
+  double* grad_sum;               // distances: of the logits, all of them
 };
 
 struct Isa {

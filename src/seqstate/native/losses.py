@@ -17,6 +17,7 @@ from seqstate.core.model import IGNORE
 from seqstate.native import tiles
 
 KINDS = {"inner": 0, "sigmoid": 1, "clamped": 2, "rational": 3, "rbf": 4}
+KINDS |= {"tanh": 5, "exponential": 6, "clipped": 7, "absolute": 8}
 THREAD_WORK = 1 << 22  # rows x words x width that are worth another thread
 
 
@@ -101,6 +102,52 @@ def cross_entropy_rbf(
     return _torch_nll(*tensors, targets, options)
 
 
+def cross_entropy_hamming(
+    hidden: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    tau: Float[Tensor, " D"],
+    a: Float[Tensor, " D"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " R"],
+    *,
+    distance: str = "tanh",
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Float[Tensor, " R"]:
+    """Loss of each row in nats under softmax(bias - sum_d tau_d D(a_d |h_d - w_d|)), a_d > 0.
+
+    distance: tanh, exponential or clipped. Where h_d = w_d its slope is 0, as torch has it. The rest as in
+    `cross_entropy_inner`.
+    """
+    if distance not in tiles.DISTANCES:
+        raise ValueError(f"distance={distance!r}; there are {', '.join(tiles.DISTANCES)}")
+    options = Options(distance, *checked(label_smoothing, z_loss))
+    tensors = (hidden, words, bias, tau, a, None)
+    if native.usable(*tensors):
+        return _Fused.apply(*tensors, targets, options)[0]
+    return _torch_nll(*tensors, targets, options)
+
+
+def cross_entropy_l1(
+    hidden: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " R"],
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Float[Tensor, " R"]:
+    """Loss of each row in nats under softmax(bias - sum_d |h_d - w_d|), slope 0 where h_d = w_d.
+
+    The rest as in `cross_entropy_inner`.
+    """
+    options = Options("absolute", *checked(label_smoothing, z_loss))
+    if native.usable(hidden, words, bias):
+        ones = torch.ones(hidden.shape[1])
+        return _Fused.apply(hidden, words, bias, ones, ones, None, targets, options)[0]
+    return _torch_nll(hidden, words, bias, None, None, None, targets, options)
+
+
 def workspace_bytes(
     rows: int, words: int, width: int, groups: int, *, kind: str, threads: int, backward: bool
 ) -> int:
@@ -136,6 +183,12 @@ def _torch_nll(hidden, words, bias, tau, a, b, targets, options: Options) -> Ten
         logits_of = lambda rows: tiles.inner_logits(rows, words, bias, scale)  # noqa: E731
     elif options.kind == "rbf":
         logits_of = lambda rows: tiles.rbf_logits(rows, words, tau, a, bias)  # noqa: E731
+    elif options.kind == "absolute":
+        logits_of = lambda rows: tiles.l1_logits(rows, words, bias)  # noqa: E731
+    elif options.kind in tiles.DISTANCES:
+        logits_of = lambda rows: tiles.hamming_logits(  # noqa: E731
+            rows, words, tau, a, bias, options.kind
+        )
     else:
         logits_of = lambda rows: tiles.multi_hamming_logits(  # noqa: E731
             rows, words, tau, a, b, bias, options.kind

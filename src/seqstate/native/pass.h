@@ -38,6 +38,7 @@ struct Pass {
     job.smoothing = plan.smoothing;
     job.tile_rows = plan.tile_rows;
     job.tile_words = plan.tile_words;
+    job.word_step = plan.word_step;
     float *tau2 = arena.take(p.groups), *inner_b = arena.take(p.groups);
     float* sharpness = arena.take(p.groups);
     row_scale = arena.take(p.groups);
@@ -45,9 +46,9 @@ struct Pass {
     for (int g = 0; g < p.groups; ++g) {
       row_scale[g] = (float)(unit * p.a[g]);
       sharpness[g] = row_scale[g] / 2;
-      // a miss is taken from the logit, a peak is added to it
-      tau2[g] = plan.groups ? (float)((plan.peaks ? -kLog2E : kLog2E) * p.tau[g]) : 0.0f;
-      inner_b[g] = plan.groups && !plan.peaks ? (float)(unit * p.b[g]) : 0.0f;
+      tau2[g] = plan.groups ? (float)(tau_unit() * p.tau[g]) : 0.0f;
+      inner_b[g] = plan.groups && !plan.peaks && !plan.distance ? (float)(unit * p.b[g]) : 0.0f;
+      if (plan.powers) inner_b[g / kTogether * kTogether] -= (float)kLog2E * p.tau[g];
     }
     job.tau2 = tau2;
     job.inner_b = inner_b;
@@ -66,9 +67,13 @@ struct Pass {
 
   // dimension of the activation's own argument: z log2 e, z / 4, z / 2; -a |h - w|^2 log2 e has twice <h, w>
   double inner_unit() const {
-    if (p.kind == kPeak) return 2 * kLog2E;
+    if (p.kind == kPeak || p.kind == kTanh) return 2 * kLog2E;
+    if (p.kind == kClipped) return 1;
     return p.kind == kClampedLinear ? 0.25 : p.kind == kRational ? 0.5 : kLog2E;
   }
+
+  // A miss is taken from the logit, a peak is added to it; 1 - tanh is twice what the kernel finds.
+  double tau_unit() const { return p.kind == kTanh ? 2 * kLog2E : plan.peaks ? -kLog2E : kLog2E; }
 
   void share_words() {
     const int64_t tiles = (p.words + plan.tile_words - 1) / plan.tile_words;
@@ -80,7 +85,27 @@ struct Pass {
     }
   }
 
+  void take_sides(Slice& s, bool backward) {
+    const int64_t plane = p.width * plan.word_step, rows = (int64_t)plan.tile_rows * p.width;
+    s.words_t = arena.take(plane);
+    s.bias = arena.take(plan.tile_words);
+    s.logits = arena.take((int64_t)plan.tile_rows * plan.tile_words);
+    if (plan.powers) {
+      s.words_c = arena.take(plane);
+      s.words_e = arena.take(plane);
+      s.row_c = arena.take(rows);
+      s.row_e = arena.take(rows);
+    }
+    if (!backward) return;
+    s.grad_words_t = arena.take(plane);
+    s.grad_bias = arena.take(plan.tile_words);
+    s.row_part = arena.take((int64_t)p.width * isa.row_block * isa.lanes);
+    s.tau_sum = arena.take((int64_t)p.width * isa.lanes);
+    s.grad_sum = arena.take<double>(1);
+  }
+
   void take_tiles(Slice& s, bool backward) {
+    if (plan.distance) return take_sides(s, backward);
     const int64_t tile = (int64_t)plan.tile_rows * plan.tile_words;
     s.words_t = arena.take((int64_t)plan.tile_words * p.width);
     s.word_norm = arena.take(p.groups);

@@ -6,8 +6,9 @@ namespace seqstate {
 
 // Everything about sizes that follows from the problem, the instruction set and the threads.
 struct Plan {
-  int threads, tile_rows, tile_words, block_rows, lanes, wide;
-  bool groups, peaks, smoothing;
+  int row_block, threads, tile_rows, tile_words, block_rows, lanes, wide;
+  bool groups, peaks, distance, powers, smoothing;
+  int64_t word_step;  // distances
   int64_t slice_floats, shared_floats;
 };
 

@@ -29,6 +29,11 @@ def _rational(x: Tensor) -> Tensor:
     return (1 + x / (2 + x.abs())) / 2
 
 
+DISTANCES = {
+    "tanh": torch.tanh,
+    "exponential": lambda x: -torch.expm1(-x),
+    "clipped": lambda x: x.clamp_max(1.0),
+}
 ACTIVATIONS = {"sigmoid": _sigmoid, "clamped": _clamped, "rational": _rational}
 
 
@@ -75,6 +80,31 @@ def rbf_logits(
         lengths = rows_g.square().sum(-1, keepdim=True) + words_g.square().sum(-1)
         distance = (lengths - 2 * (rows_g @ words_g.T)).clamp_min(0)
         logits = logits + tau_g * torch.exp(-a_g * distance)
+    return logits
+
+
+def hamming_logits(
+    rows: Float[Tensor, "R D"],
+    words: Float[Tensor, "V D"],
+    tau: Float[Tensor, " D"],
+    a: Float[Tensor, " D"],
+    bias: Float[Tensor, " V"] | None,
+    distance: str,
+) -> Float[Tensor, "R V"]:
+    """bias - sum_d tau_d D(a_d |h_d - w_d|)."""
+    logits = torch.zeros(()).to(rows) if bias is None else bias
+    for h, w, tau_d, a_d in zip(rows.unbind(-1), words.unbind(-1), tau, a, strict=True):
+        logits = logits - tau_d * DISTANCES[distance](a_d * (h.unsqueeze(-1) - w).abs())
+    return logits
+
+
+def l1_logits(
+    rows: Float[Tensor, "R D"], words: Float[Tensor, "V D"], bias: Float[Tensor, " V"] | None
+) -> Float[Tensor, "R V"]:
+    """bias - sum_d |h_d - w_d|."""
+    logits = torch.zeros(()).to(rows) if bias is None else bias
+    for h, w in zip(rows.unbind(-1), words.unbind(-1), strict=True):
+        logits = logits - (h.unsqueeze(-1) - w).abs()
     return logits
 
 

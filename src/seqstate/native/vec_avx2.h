@@ -32,6 +32,12 @@ INLINE F where_within(F x, F y, F bound) {
   return _mm256_and_ps(_mm256_cmp_ps(absolute(y), bound, _CMP_LE_OQ), x);
 }
 
+// x with the sign of y; 0 where y is 0
+INLINE F signed_by(F x, F y) {
+  const F turned = _mm256_xor_ps(x, _mm256_and_ps(y, set1(-0.0f)));
+  return _mm256_and_ps(_mm256_cmp_ps(y, set1(0.0f), _CMP_NEQ_UQ), turned);
+}
+
 // 1 / x to about 1 ulp for normal x
 INLINE F reciprocal(F x) {
   F guess = _mm256_rcp_ps(x);

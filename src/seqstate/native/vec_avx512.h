@@ -28,6 +28,13 @@ INLINE F where_within(F x, F y, F bound) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(absolute(y), bound, _CMP_LE_OQ), x);
 }
 
+// x with the sign of y; 0 where y is 0
+INLINE F signed_by(F x, F y) {
+  const __mmask16 some = _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  return _mm512_castsi512_ps(_mm512_maskz_ternarylogic_epi32(some, _mm512_castps_si512(x), _mm512_castps_si512(y),
+                                                             _mm512_set1_epi32(INT32_MIN), 0x78));
+}
+
 // 1 / x to about 1 ulp for normal x
 INLINE F reciprocal(F x) {
   F guess = _mm512_rcp14_ps(x);

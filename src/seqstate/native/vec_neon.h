@@ -24,6 +24,13 @@ INLINE F where_within(F x, F y, F bound) {
   return vreinterpretq_f32_u32(vandq_u32(vcaleq_f32(y, bound), vreinterpretq_u32_f32(x)));
 }
 
+// x with the sign of y; 0 where y is 0
+INLINE F signed_by(F x, F y) {
+  const uint32x4_t sign = vandq_u32(vreinterpretq_u32_f32(y), vdupq_n_u32(0x80000000u));
+  const uint32x4_t turned = veorq_u32(vreinterpretq_u32_f32(x), sign);
+  return vreinterpretq_f32_u32(vbicq_u32(turned, vceqzq_f32(y)));
+}
+
 INLINE F reciprocal(F x) { return vdivq_f32(set1(1.0f), x); }
 
 // 2^x for x in [-127, 127], 0 at -127: a polynomial of degree 5 (7.5e-8), exponent by integer addition.

@@ -45,6 +45,11 @@ INLINE F where_within(F x, F y, F bound) {
   return each([&](int i) { return size.lane[i] <= bound.lane[i] ? x.lane[i] : 0.0f; });
 }
 
+// x with the sign of y; 0 where y is 0
+INLINE F signed_by(F x, F y) {
+  return each([&](int i) { return y.lane[i] > 0.0f ? x.lane[i] : y.lane[i] < 0.0f ? -x.lane[i] : 0.0f; });
+}
+
 INLINE F reciprocal(F x) {
   return each([&](int i) { return 1.0f / x.lane[i]; });
 }

@@ -14,6 +14,8 @@ namespace seqstate {
 constexpr double kLog2E = 1.4426950408889634, kLn2 = 0.6931471805599453;
 constexpr int64_t kRowBytes = 4 << 20;  // packed rows and their gradients, all threads together
 
+constexpr int kLine = 16;                  // floats of a cache line
+
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 // Hands out aligned pieces of one allocation.
