@@ -1,12 +1,13 @@
 # make check   everything a change must pass (the same as CI)
 # make test    set up and run the tests
 # make demo    set up and run the main job on the default corpus
-# make sanitise   the kernel tests under address and undefined-behaviour sanitisers
+# make sanitise   the kernel tests under address, undefined-behaviour and thread sanitisers
+# make arm     the kernel tests cross-compiled for 64-bit ARM (NEON), run under qemu (g++-aarch64-linux-gnu, qemu-user)
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: check test demo lint setup sanitise
+.PHONY: check test demo lint setup sanitise arm
 
 check: setup lint
 	$(BIN)/python -m pytest -n 2
@@ -27,9 +28,14 @@ lint:
 
 NATIVE = src/seqstate/native
 KERNEL = $(filter-out $(NATIVE)/module.cpp, $(wildcard $(NATIVE)/*.cpp))
-SANITISED = $(CXX) -std=c++17 -O1 -g -fno-sanitize-recover=all -pthread -I$(NATIVE) $(wildcard tests/native/sanitise*.cpp) $(KERNEL)
+KERNEL_TESTS = -std=c++17 -pthread -I$(NATIVE) $(wildcard tests/native/sanitise*.cpp) $(KERNEL)
+SANITISED = $(CXX) -O1 -g -fno-sanitize-recover=all $(KERNEL_TESTS)
 
 sanitise:
 	mkdir -p build
 	$(SANITISED) -fsanitize=address,undefined -o build/sanitise && build/sanitise
 	$(SANITISED) -fsanitize=thread -o build/sanitise && build/sanitise
+
+arm:
+	mkdir -p build
+	aarch64-linux-gnu-g++ -O2 -fno-math-errno -static $(KERNEL_TESTS) -o build/arm && qemu-aarch64 build/arm

@@ -59,6 +59,15 @@ void squash(int kind, double x, double* value, double* slope) {
 
 double square(double x) { return x * x; }
 
+// D(x) of a distance, and minus its slope.
+void cost(int kind, double x, double* value, double* slope) {
+  *value = x;
+  *slope = -1;
+  if (kind == seqstate::kTanh) *value = std::tanh(x), *slope = -1 / square(std::cosh(x));
+  if (kind == seqstate::kExponential) *value = 1 - std::exp(-x), *slope = -std::exp(-x);
+  if (kind == seqstate::kClipped) *value = std::min(x, 1.0), *slope = x <= 1 ? -1 : 0;
+}
+
 struct Twin {
   std::vector<double> nll, hidden, table, bias, tau, a, b;
 };
@@ -68,6 +77,7 @@ Twin twin(const Case& c, const Data& d) {
   Twin t{std::vector<double>(c.rows), std::vector<double>(c.rows * D), std::vector<double>(c.words * D),
          std::vector<double>(c.words), std::vector<double>(G), std::vector<double>(G), std::vector<double>(G)};
   const bool inner = c.kind == seqstate::kInner, peak = c.kind == seqstate::kPeak;
+  const bool apart = seqstate::is_distance(c.kind);  // one number a group
   std::vector<double> logit(c.words), dot(c.words * G), miss(c.words * G), slope(c.words * G);
   for (int64_t r = 0; r < c.rows; ++r) {
     if (d.targets[r] < 0) continue;
@@ -80,6 +90,10 @@ Twin twin(const Case& c, const Data& d) {
         for (int k = g * K; k < (g + 1) * K; ++k) product += (double)d.hidden[r * D + k] * d.table[v * D + k];
         if (inner) {
           logit[v] += d.a[0] * product;
+        } else if (apart) {
+          product = std::fabs(d.hidden[r * D + g] - (double)d.table[v * D + g]);
+          cost(c.kind, d.a[g] * product, &miss[v * G + g], &slope[v * G + g]);
+          logit[v] -= d.tau[g] * miss[v * G + g];
         } else if (peak) {  // "miss" is -exp(-a |h - w|^2), and `product` |h - w|^2
           product = 0;
           for (int k = g * K; k < (g + 1) * K; ++k) product += square(d.hidden[r * D + k] - (double)d.table[v * D + k]);
@@ -107,8 +121,9 @@ Twin twin(const Case& c, const Data& d) {
         t.a[g] += of_inner * dot[at];
         t.b[g] += of_inner;
         for (int k = g * K; k < (g + 1) * K; ++k) {
-          if (peak) {
-            const double along = 2 * of_inner * d.a[g] * (d.hidden[r * D + k] - (double)d.table[v * D + k]);
+          if (peak || apart) {
+            const double gap = d.hidden[r * D + k] - (double)d.table[v * D + k];
+            const double along = of_inner * d.a[g] * (peak ? 2 * gap : (gap > 0) - (gap < 0));
             t.hidden[r * D + k] += along;
             t.table[v * D + k] -= along;
             continue;
@@ -127,6 +142,8 @@ bool holds(const seqstate::Isa& isa, const Case& c, std::mt19937& random) {
   if (c.kind == seqstate::kPeak)  // near enough for the peaks to be felt
     for (Floats* vectors : {&d.hidden, &d.table})
       for (float& x : *vectors) x /= 2 * std::sqrt((float)c.group_width);
+  const bool bare = c.kind == seqstate::kInner || c.kind == seqstate::kAbsolute;  // no tau, no a
+  if (c.kind == seqstate::kAbsolute) d.tau = d.a = Floats(c.groups, 1.0f);
   const Twin t = twin(c, d);
   const int D = c.groups * c.group_width;
   const bool inner = c.kind == seqstate::kInner;
@@ -142,10 +159,10 @@ bool holds(const seqstate::Isa& isa, const Case& c, std::mt19937& random) {
   if (seqstate::backward(p, isa, c.threads, out) != 0) return false;
   std::vector<double> errors{distance(nll, t.nll), distance(hidden, t.hidden), distance(table, t.table),
                              distance(bias, t.bias)};
-  if (!inner) {
+  if (!bare) {
     errors.push_back(distance(tau, t.tau));
     errors.push_back(distance(a, t.a));
-    if (c.kind != seqstate::kPeak) errors.push_back(distance(b, t.b));
+    if (c.kind < seqstate::kPeak) errors.push_back(distance(b, t.b));
   }
   for (double error : errors)
     if (!(error < 1e-4)) {
@@ -167,15 +184,18 @@ int main() {
   std::mt19937 random(1);
   int done = 0, failed = 0;
   for (int i = 0; i < count; ++i)
-    for (int kind = 0; kind <= seqstate::kPeak; ++kind)
+    for (int kind = 0; kind <= seqstate::kAbsolute; ++kind)
       for (const auto& s : shapes)
         for (int threads = 1; threads <= 3; threads += 2)
           for (double smoothing : {0.0, 0.1}) {
-            const Case c{kind, s[0], s[1], s[2], s[3], threads, smoothing, smoothing / 10};
+            const bool apart = seqstate::is_distance(kind);
+            const int groups = apart ? s[2] * s[3] : s[2], width = apart ? 1 : s[3];
+            const Case c{kind, s[0], s[1], groups, width, threads, smoothing, smoothing / 10};
             failed += !holds(*isas[i], c, random);
             ++done;
           }
-  for (int i = 0; i < count; ++i) failed += failed_codes(*isas[i], random, &done);
+  for (int i = 0; i < count; ++i)
+    failed += failed_codes(*isas[i], random, &done) + failed_slots(*isas[i], random, &done);
   failed += failed_heads(random, &done);
   std::printf("%d problems on %d instruction sets, %d failed\n", done, count, failed);
   return failed != 0;

@@ -20,12 +20,7 @@ from torch.autograd import forward_ad
 from seqstate import native
 from seqstate.core.energy import Energy, HasBits
 from seqstate.energies._features import feature_sum
-
-DISTANCES = {
-    "tanh": torch.tanh,
-    "exponential": lambda x: -torch.expm1(-x),
-    "clipped": lambda x: x.clamp_max(1.0),
-}
+from seqstate.native.tiles import DISTANCES
 
 
 class Hamming(Energy, HasBits):
