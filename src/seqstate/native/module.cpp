@@ -1,9 +1,12 @@
-// The Python side of the driver: addresses and sizes in, nothing copied, the interpreter lock released.
+// The Python side of the drivers: addresses and sizes in, nothing copied, the interpreter lock released.
 //
 // Callers pass addresses of contiguous float32 (and int64) memory that outlives the call, and 0 for
-// "absent". Sizes are checked by the Python wrapper, not here.
+// "absent". Sizes are checked by the Python wrapper, not here. Numbers are read one after another in the order in
+// which `read` below names them.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+
+#include <type_traits>
 
 #include "coded_driver.h"
 #include "driver.h"
@@ -18,309 +21,201 @@ constexpr int kMostIsas = 4;
 const Isa* isas[kMostIsas];
 int isa_count = 0;
 
-template <class T>
-T* pointer(unsigned long long address) {
-  return reinterpret_cast<T*>(static_cast<uintptr_t>(address));
-}
+// A tuple of numbers, taken in order, each as the type that it goes into. Errors are Python's own, and the first one
+// stays.
+class Arguments {
+ public:
+  explicit Arguments(PyObject* tuple) : tuple_(tuple) {}
 
-const Isa* chosen(int index) {
-  if (index >= 0 && index < isa_count) return isas[index];
-  PyErr_Format(PyExc_ValueError, "no instruction set number %d on this machine", index);
-  return nullptr;
-}
-
-// The arguments common to both passes, in this order.
-struct Call {
-  int isa, threads;
-  seqstate::Problem problem;
-  unsigned long long hidden, table, bias, tau, a, b, targets;
-  long long rows, words, ignore, first, vocabulary;
-
-  void finish() {
-    problem.rows = rows;
-    problem.words = words;
-    problem.ignore = ignore;
-    problem.first = first;
-    problem.vocabulary = vocabulary;
-    problem.hidden = pointer<const float>(hidden);
-    problem.table = pointer<const float>(table);
-    problem.bias = pointer<const float>(bias);
-    problem.tau = pointer<const float>(tau);
-    problem.a = pointer<const float>(a);
-    problem.b = pointer<const float>(b);
-    problem.targets = pointer<const int64_t>(targets);
+  template <class... T>
+  Arguments& take(T&... to) {
+    (one(to), ...);
+    return *this;
   }
+
+  // All were right, and none is left.
+  bool done() const {
+    if (!PyErr_Occurred() && next_ != PyTuple_Size(tuple_)) PyErr_SetString(PyExc_TypeError, "too many arguments");
+    return !PyErr_Occurred();
+  }
+
+ private:
+  template <class T>
+  void one(T& to) {
+    PyObject* from = PyErr_Occurred() ? nullptr : PyTuple_GetItem(tuple_, next_++);
+    if (!from) return;
+    if constexpr (std::is_same_v<T, const Isa*>) {
+      const long index = PyLong_AsLong(from);
+      if (index >= 0 && index < isa_count) to = isas[index];
+      else if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "no instruction set number %ld on this machine", index);
+    } else if constexpr (std::is_pointer_v<T>) {
+      to = reinterpret_cast<T>(static_cast<uintptr_t>(PyLong_AsUnsignedLongLong(from)));
+    } else if constexpr (std::is_same_v<T, seqstate::Strides>) {
+      Arguments(from).take(to.batch, to.time, to.head);
+    } else if constexpr (std::is_same_v<T, bool>) {
+      to = PyObject_IsTrue(from) == 1;
+    } else if constexpr (std::is_floating_point_v<T>) {
+      to = PyFloat_AsDouble(from);
+    } else {
+      const long long value = PyLong_AsLongLong(from);
+      to = static_cast<T>(value);
+      if (to != value) PyErr_SetString(PyExc_OverflowError, "a number is too large");
+    }
+  }
+
+  PyObject* tuple_;
+  Py_ssize_t next_ = 0;
 };
 
-#define CALL_FORMAT "iiiLLiiKKKKKKKLddLL"
-#define CALL_FIELDS(c)                                                                              \
-  &c.isa, &c.threads, &c.problem.kind, &c.rows, &c.words, &c.problem.width, &c.problem.groups,      \
-      &c.hidden, &c.table, &c.bias, &c.tau, &c.a, &c.b, &c.targets, &c.ignore, &c.problem.smoothing, \
-      &c.problem.z_loss, &c.first, &c.vocabulary
-
-PyObject* result(int64_t status) {
-  if (status == 1) return PyErr_NoMemory();
-  return PyLong_FromLongLong(status);
+void read(Arguments& in, seqstate::Problem& p) {
+  in.take(p.kind, p.rows, p.words, p.width, p.groups, p.hidden, p.table, p.bias, p.tau, p.a, p.b, p.targets, p.ignore,
+          p.smoothing, p.z_loss, p.first, p.vocabulary);
 }
 
-PyObject* forward(PyObject*, PyObject* args) {
-  Call call{};
-  unsigned long long nll, lse_max, lse_log;
-  if (!PyArg_ParseTuple(args, CALL_FORMAT "KKK", CALL_FIELDS(call), &nll, &lse_max, &lse_log)) return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  const seqstate::Forward out{pointer<float>(nll), pointer<float>(lse_max), pointer<float>(lse_log)};
-  int64_t status;
-  Py_BEGIN_ALLOW_THREADS
-  status = seqstate::forward(call.problem, *isa, call.threads, out);
-  Py_END_ALLOW_THREADS
-  return result(status);
+void read(Arguments& in, seqstate::CodedProblem& p) {
+  in.take(p.rows, p.words, p.groups, p.codes, p.tables, p.code, p.bias, p.targets, p.ignore, p.smoothing, p.z_loss);
 }
 
-PyObject* backward(PyObject*, PyObject* args) {
-  Call call{};
-  unsigned long long grad, lse_max, lse_log, to[6];
-  if (!PyArg_ParseTuple(args, CALL_FORMAT "KKKKKKKKK", CALL_FIELDS(call), &grad, &lse_max, &lse_log, &to[0],
-                        &to[1], &to[2], &to[3], &to[4], &to[5]))
-    return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  const seqstate::Backward out{pointer<const float>(grad), pointer<const float>(lse_max),
-                               pointer<const float>(lse_log), pointer<float>(to[0]), pointer<float>(to[1]),
-                               pointer<float>(to[2]), pointer<float>(to[3]), pointer<float>(to[4]),
-                               pointer<float>(to[5])};
-  int64_t status;
-  Py_BEGIN_ALLOW_THREADS
-  status = seqstate::backward(call.problem, *isa, call.threads, out);
-  Py_END_ALLOW_THREADS
-  return result(status);
+void read(Arguments& in, seqstate::Slots& p) {
+  in.take(p.batch, p.time, p.heads, p.slots, p.width, p.query, p.key, p.value, p.write, p.held);
 }
+
+void read(Arguments& in, seqstate::Heads& p) {
+  in.take(p.batch, p.time, p.heads, p.shared, p.width, p.unit, p.gain, p.turn, p.turn_stride);
+}
+
+void read(Arguments& in, seqstate::Forward& to) { in.take(to.nll, to.lse_max, to.lse_log); }
+
+void read(Arguments& in, seqstate::Backward& to) {
+  in.take(to.grad_nll, to.lse_max, to.lse_log, to.hidden, to.table, to.bias, to.tau, to.a, to.b);
+}
+
+void read(Arguments& in, seqstate::CodedBackward& to) {
+  in.take(to.grad_nll, to.lse_max, to.lse_log, to.tables, to.bias);
+}
+
+void read(Arguments& in, seqstate::SlotsMixed& to) { in.take(to.mixed, to.after, to.share, to.marks); }
+
+void read(Arguments& in, seqstate::SlotsBack& to) {
+  in.take(to.share, to.marks, to.to_mixed, to.to_after, to.to_query, to.to_key, to.to_value, to.to_write, to.to_held);
+}
+
+template <class Work>
+auto released(const Work& work) {
+  PyThreadState* state = PyEval_SaveThread();
+  const auto result = work();
+  PyEval_RestoreThread(state);
+  return result;
+}
+
+PyObject* outcome(int64_t status) { return status == 1 ? PyErr_NoMemory() : PyLong_FromLongLong(status); }
+
+// A pass of a driver: instruction set, threads, problem, results.
+template <auto pass>
+struct Pass;
+
+template <class Problem, class Results, int64_t (*pass)(const Problem&, const Isa&, int, const Results&)>
+struct Pass<pass> {
+  static PyObject* run(PyObject*, PyObject* args) {
+    Arguments in(args);
+    const Isa* isa = nullptr;
+    int threads = 1;
+    Problem problem{};
+    Results results{};
+    in.take(isa, threads);
+    read(in, problem);
+    read(in, results);
+    if (!in.done()) return nullptr;
+    return outcome(released([&] { return pass(problem, *isa, threads, results); }));
+  }
+};
 
 PyObject* workspace(PyObject*, PyObject* args) {
-  int index, threads, backward;
-  long long rows, words;
-  seqstate::Problem problem{};
-  if (!PyArg_ParseTuple(args, "iiiLLiidp", &index, &threads, &problem.kind, &rows, &words, &problem.width,
-                        &problem.groups, &problem.smoothing, &backward))
-    return nullptr;
-  const Isa* isa = chosen(index);
-  if (!isa) return nullptr;
-  problem.rows = rows;
-  problem.words = words;
-  return PyLong_FromLongLong(seqstate::workspace_bytes(problem, *isa, threads, backward != 0));
-}
-
-// The arguments common to what is done with codes, in this order.
-struct CodedCall {
-  int isa, threads;
-  seqstate::CodedProblem problem;
-  long long rows, words, ignore;
-  unsigned long long tables, code, bias, targets;
-
-  void finish() {
-    problem.rows = rows;
-    problem.words = words;
-    problem.ignore = ignore;
-    problem.tables = pointer<const float>(tables);
-    problem.code = pointer<const uint8_t>(code);
-    problem.bias = pointer<const float>(bias);
-    problem.targets = pointer<const int64_t>(targets);
-  }
-};
-
-#define CODED_FORMAT "iiLLiiKKKKLdd"
-#define CODED_FIELDS(c)                                                                                 \
-  &c.isa, &c.threads, &c.rows, &c.words, &c.problem.groups, &c.problem.codes, &c.tables, &c.code, &c.bias, \
-      &c.targets, &c.ignore, &c.problem.smoothing, &c.problem.z_loss
-
-PyObject* coded_forward(PyObject*, PyObject* args) {
-  CodedCall call{};
-  unsigned long long nll, lse_max, lse_log;
-  if (!PyArg_ParseTuple(args, CODED_FORMAT "KKK", CODED_FIELDS(call), &nll, &lse_max, &lse_log)) return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  const seqstate::Forward out{pointer<float>(nll), pointer<float>(lse_max), pointer<float>(lse_log)};
-  int64_t status;
-  Py_BEGIN_ALLOW_THREADS
-  status = seqstate::coded_forward(call.problem, *isa, call.threads, out);
-  Py_END_ALLOW_THREADS
-  return result(status);
-}
-
-PyObject* coded_backward(PyObject*, PyObject* args) {
-  CodedCall call{};
-  unsigned long long at[5];  // gradient of the losses, two parts of the log-sum-exp, tables, bias
-  if (!PyArg_ParseTuple(args, CODED_FORMAT "KKKKK", CODED_FIELDS(call), &at[0], &at[1], &at[2], &at[3], &at[4]))
-    return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  const seqstate::CodedBackward out{pointer<const float>(at[0]), pointer<const float>(at[1]),
-                                    pointer<const float>(at[2]), pointer<float>(at[3]), pointer<float>(at[4])};
-  int64_t status;
-  Py_BEGIN_ALLOW_THREADS
-  status = seqstate::coded_backward(call.problem, *isa, call.threads, out);
-  Py_END_ALLOW_THREADS
-  return result(status);
-}
-
-PyObject* coded_logits(PyObject*, PyObject* args) {
-  CodedCall call{};
-  unsigned long long packed, logits;
-  if (!PyArg_ParseTuple(args, CODED_FORMAT "KK", CODED_FIELDS(call), &packed, &logits)) return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  int64_t status;
-  Py_BEGIN_ALLOW_THREADS
-  status = seqstate::coded_logits(call.problem, *isa, pointer<const uint32_t>(packed), pointer<float>(logits));
-  Py_END_ALLOW_THREADS
-  return result(status);
+  Arguments in(args);
+  const Isa* isa = nullptr;
+  int threads = 1;
+  bool backward = false;
+  seqstate::Problem p{};
+  in.take(isa, threads, p.kind, p.rows, p.words, p.width, p.groups, p.smoothing, backward);
+  return in.done() ? PyLong_FromLongLong(seqstate::workspace_bytes(p, *isa, threads, backward)) : nullptr;
 }
 
 PyObject* coded_workspace(PyObject*, PyObject* args) {
-  CodedCall call{};
-  int backward;
-  if (!PyArg_ParseTuple(args, CODED_FORMAT "p", CODED_FIELDS(call), &backward)) return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  return PyLong_FromLongLong(seqstate::coded_workspace_bytes(call.problem, *isa, call.threads, backward != 0));
+  Arguments in(args);
+  const Isa* isa = nullptr;
+  int threads = 1;
+  bool backward = false;
+  seqstate::CodedProblem p{};
+  in.take(isa, threads);
+  read(in, p);
+  in.take(backward);
+  return in.done() ? PyLong_FromLongLong(seqstate::coded_workspace_bytes(p, *isa, threads, backward)) : nullptr;
+}
+
+PyObject* coded_logits(PyObject*, PyObject* args) {
+  Arguments in(args);
+  const Isa* isa = nullptr;
+  int threads = 1;
+  seqstate::CodedProblem p{};
+  const uint32_t* packed = nullptr;
+  float* logits = nullptr;
+  in.take(isa, threads);
+  read(in, p);
+  in.take(packed, logits);
+  if (!in.done()) return nullptr;
+  return outcome(released([&] { return seqstate::coded_logits(p, *isa, packed, logits); }));
 }
 
 PyObject* scan_size(PyObject*, PyObject* args) {
-  long long words;
-  int groups;
-  if (!PyArg_ParseTuple(args, "Li", &words, &groups)) return nullptr;
-  return PyLong_FromLongLong(seqstate::scan_size(words, groups));
+  Arguments in(args);
+  int64_t words = 0;
+  int groups = 0;
+  in.take(words, groups);
+  return in.done() ? PyLong_FromLongLong(seqstate::scan_size(words, groups)) : nullptr;
 }
 
 PyObject* pack_scan(PyObject*, PyObject* args) {
-  long long words;
-  int groups;
-  unsigned long long code, packed;
-  if (!PyArg_ParseTuple(args, "LiKK", &words, &groups, &code, &packed)) return nullptr;
-  seqstate::pack_scan(words, groups, pointer<const uint8_t>(code), pointer<uint32_t>(packed));
+  Arguments in(args);
+  int64_t words = 0;
+  int groups = 0;
+  const uint8_t* code = nullptr;
+  uint32_t* packed = nullptr;
+  in.take(words, groups, code, packed);
+  if (!in.done()) return nullptr;
+  seqstate::pack_scan(words, groups, code, packed);
   Py_RETURN_NONE;
 }
 
-// Sizes, whether to normalise, and addresses of the gain and the angles, in this order.
-struct HeadsCall {
-  seqstate::Heads heads;
-  long long batch, time, turn_stride;
-  unsigned long long gain, turn;
-
-  void finish() {
-    heads.batch = batch;
-    heads.time = time;
-    heads.turn_stride = turn_stride;
-    heads.gain = pointer<const float>(gain);
-    heads.turn = pointer<const float>(turn);
-  }
-};
-
-#define HEADS_FORMAT "LLiiipKKL"
-#define HEADS_FIELDS(c)                                                                          \
-  &c.batch, &c.time, &c.heads.heads, &c.heads.shared, &c.heads.width, &unit, &c.gain, &c.turn, \
-      &c.turn_stride
-
 PyObject* split_heads(PyObject*, PyObject* args) {
-  HeadsCall call{};
-  int unit;
-  unsigned long long at[5];  // projected, query, key, value, factor
-  if (!PyArg_ParseTuple(args, HEADS_FORMAT "KKKKK", HEADS_FIELDS(call), &at[0], &at[1], &at[2], &at[3], &at[4]))
-    return nullptr;
-  call.heads.unit = unit != 0;
-  call.finish();
+  Arguments in(args);
+  seqstate::Heads p{};
+  const float* projected = nullptr;
+  float *query = nullptr, *key = nullptr, *value = nullptr, *factor = nullptr;
+  read(in, p);
+  in.take(projected, query, key, value, factor);
+  if (!in.done()) return nullptr;
   Py_BEGIN_ALLOW_THREADS
-  seqstate::split_heads(call.heads, pointer<const float>(at[0]), pointer<float>(at[1]), pointer<float>(at[2]),
-                        pointer<float>(at[3]), pointer<float>(at[4]));
+  seqstate::split_heads(p, projected, query, key, value, factor);
   Py_END_ALLOW_THREADS
   Py_RETURN_NONE;
 }
 
 PyObject* split_heads_back(PyObject*, PyObject* args) {
-  HeadsCall call{};
-  int unit;
-  unsigned long long grad[3], at[5];  // query, key, factor, projected, along
-  long long by[9];
-  if (!PyArg_ParseTuple(args, HEADS_FORMAT "K(LLL)K(LLL)K(LLL)KKKKK", HEADS_FIELDS(call), &grad[0], &by[0], &by[1],
-                        &by[2], &grad[1], &by[3], &by[4], &by[5], &grad[2], &by[6], &by[7], &by[8], &at[0], &at[1],
-                        &at[2], &at[3], &at[4]))
-    return nullptr;
-  call.heads.unit = unit != 0;
-  call.finish();
-  const float* const grads[3] = {pointer<const float>(grad[0]), pointer<const float>(grad[1]),
-                                 pointer<const float>(grad[2])};
-  const seqstate::Strides strides[3] = {{by[0], by[1], by[2]}, {by[3], by[4], by[5]}, {by[6], by[7], by[8]}};
+  Arguments in(args);
+  seqstate::Heads p{};
+  const float* grads[3] = {};
+  seqstate::Strides strides[3] = {};
+  const float *query = nullptr, *key = nullptr, *factor = nullptr;
+  float* projected = nullptr;
+  double* along = nullptr;
+  read(in, p);
+  for (int i = 0; i < 3; ++i) in.take(grads[i], strides[i]);
+  in.take(query, key, factor, projected, along);
+  if (!in.done()) return nullptr;
   Py_BEGIN_ALLOW_THREADS
-  seqstate::split_heads_back(call.heads, grads, strides, pointer<const float>(at[0]), pointer<const float>(at[1]),
-                             pointer<const float>(at[2]), pointer<float>(at[3]), pointer<double>(at[4]));
+  seqstate::split_heads_back(p, grads, strides, query, key, factor, projected, along);
   Py_END_ALLOW_THREADS
   Py_RETURN_NONE;
-}
-
-// Instruction set, threads, sizes, and addresses of queries, keys, values, writes and slots, in this order.
-struct SlotsCall {
-  int isa, threads;
-  seqstate::Slots slots;
-  long long batch, time;
-  unsigned long long at[5];
-
-  void finish() {
-    slots.batch = batch;
-    slots.time = time;
-    slots.query = pointer<const float>(at[0]);
-    slots.key = pointer<const float>(at[1]);
-    slots.value = pointer<const float>(at[2]);
-    slots.write = pointer<const float>(at[3]);
-    slots.held = pointer<const float>(at[4]);
-  }
-};
-
-#define SLOTS_FORMAT "iiLLiiiKKKKK"
-#define SLOTS_FIELDS(c)                                                                                     \
-  &c.isa, &c.threads, &c.batch, &c.time, &c.slots.heads, &c.slots.slots, &c.slots.width, &c.at[0], &c.at[1], \
-      &c.at[2], &c.at[3], &c.at[4]
-
-PyObject* slots_mix(PyObject*, PyObject* args) {
-  SlotsCall call{};
-  unsigned long long to[4];  // mixed, after, share, marks
-  if (!PyArg_ParseTuple(args, SLOTS_FORMAT "KKKK", SLOTS_FIELDS(call), &to[0], &to[1], &to[2], &to[3])) return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  const seqstate::SlotsMixed out{pointer<float>(to[0]), pointer<float>(to[1]), pointer<float>(to[2]),
-                                 pointer<float>(to[3])};
-  int64_t status;
-  Py_BEGIN_ALLOW_THREADS
-  status = seqstate::slots_mix(call.slots, *isa, call.threads, out);
-  Py_END_ALLOW_THREADS
-  return result(status);
-}
-
-PyObject* slots_mix_back(PyObject*, PyObject* args) {
-  SlotsCall call{};
-  unsigned long long given[4], to[5];
-  if (!PyArg_ParseTuple(args, SLOTS_FORMAT "KKKKKKKKK", SLOTS_FIELDS(call), &given[0], &given[1], &given[2],
-                        &given[3], &to[0], &to[1], &to[2], &to[3], &to[4]))
-    return nullptr;
-  const Isa* isa = chosen(call.isa);
-  if (!isa) return nullptr;
-  call.finish();
-  const seqstate::SlotsBack out{pointer<const float>(given[0]), pointer<const float>(given[1]),
-                                pointer<const float>(given[2]), pointer<const float>(given[3]),
-                                pointer<float>(to[0]),          pointer<float>(to[1]),
-                                pointer<float>(to[2]),          pointer<float>(to[3]),
-                                pointer<float>(to[4])};
-  int64_t status;
-  Py_BEGIN_ALLOW_THREADS
-  status = seqstate::slots_mix_back(call.slots, *isa, call.threads, out);
-  Py_END_ALLOW_THREADS
-  return result(status);
 }
 
 PyObject* names(PyObject*, PyObject*) {
@@ -343,19 +238,19 @@ PyObject* poison(PyObject*, PyObject* on) {
 }
 
 PyMethodDef methods[] = {
-    {"forward", forward, METH_VARARGS, "Losses and log-sum-exps; 0, or -1 - row of a target out of range."},
-    {"backward", backward, METH_VARARGS, "Gradients of everything whose address is not 0."},
+    {"forward", Pass<seqstate::forward>::run, METH_VARARGS, "Losses and log-sum-exps; 0, or -1 - row of a target out of range."},
+    {"backward", Pass<seqstate::backward>::run, METH_VARARGS, "Gradients of everything whose address is not 0."},
     {"workspace", workspace, METH_VARARGS, "Bytes of working memory of one call."},
-    {"coded_forward", coded_forward, METH_VARARGS, "As forward, for words that are codes."},
-    {"coded_backward", coded_backward, METH_VARARGS, "As backward, for words that are codes."},
+    {"coded_forward", Pass<seqstate::coded_forward>::run, METH_VARARGS, "As forward, for words that are codes."},
+    {"coded_backward", Pass<seqstate::coded_backward>::run, METH_VARARGS, "As backward, for words that are codes."},
     {"coded_workspace", coded_workspace, METH_VARARGS, "As workspace, for words that are codes."},
     {"coded_logits", coded_logits, METH_VARARGS, "Logits of all words that are codes."},
     {"scan_size", scan_size, METH_VARARGS, "Numbers of 32 bits that packed codes take."},
     {"pack_scan", pack_scan, METH_VARARGS, "Codes as a scan reads them."},
     {"split_heads", split_heads, METH_VARARGS, "Queries, keys and values of a projection."},
     {"split_heads_back", split_heads_back, METH_VARARGS, "Gradient of the projection."},
-    {"slots_mix", slots_mix, METH_VARARGS, "What slots give each token, and what they hold after the last."},
-    {"slots_mix_back", slots_mix_back, METH_VARARGS, "Gradients of tokens, writes and slots."},
+    {"slots_mix", Pass<seqstate::slots_mix>::run, METH_VARARGS, "What slots give each token, and what they hold after the last."},
+    {"slots_mix_back", Pass<seqstate::slots_mix_back>::run, METH_VARARGS, "Gradients of tokens, writes and slots."},
     {"isas", names, METH_NOARGS, "Instruction sets this machine can run, best first."},
     {"poison", poison, METH_O, "For tests: fill working memory with NaN first."},
     {nullptr, nullptr, 0, nullptr},
