@@ -132,6 +132,29 @@ def test_double_precision_takes_the_torch_path_and_agrees(energy):
     torch.testing.assert_close(fused, tiled.float(), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "energy",
+    [
+        Inner(width=12),
+        MultiHamming(width=12, groups=3),
+        RBF(width=12, groups=3),
+        Hamming(width=12),
+        Hamming(width=12, distance="squashed"),
+    ],
+)
+def test_what_autocast_left_in_bfloat16_is_read_by_the_kernel(energy):
+    head, hidden, targets = energy.over(300), torch.randn(40, 12), torch.randint(300, (40,))
+    short = hidden.bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head.nll(short, targets)
+    exact = short.detach().float().requires_grad_()
+    wanted = head.nll(exact, targets)
+    assert torch.equal(found, wanted)
+    (of_short,) = torch.autograd.grad(found.sum(), short)
+    (of_exact,) = torch.autograd.grad(wanted.sum(), exact)
+    assert torch.equal(of_short, of_exact.bfloat16())
+
+
 @pytest.mark.parametrize("kind", ["inner", "sigmoid", "rbf", "tanh", "clipped"])
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_the_working_memory_is_bounded_whatever_the_sizes(kind, threads):

@@ -58,6 +58,7 @@ class Hamming(Energy, HasBits):
         bias: Float[Tensor, " V"] | None,
         targets: Int[Tensor, " R"],
     ) -> Float[Tensor, " R"]:
+        query, keys, bias = native.widened(query, keys, bias)
         if not native.usable(query, keys, bias, self.log_a):
             return super().nll(query, keys, bias, targets)
         tau = self.log_tau.exp()

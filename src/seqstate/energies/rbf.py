@@ -50,6 +50,7 @@ class RBF(Energy, HasBits):
         bias: Float[Tensor, " V"] | None,
         targets: Int[Tensor, " R"],
     ) -> Float[Tensor, " R"]:
+        query, keys, bias = native.widened(query, keys, bias)
         if native.usable(query, keys, bias, self.log_a):
             scalars = (self.log_tau.exp(), self.log_a.exp())
             return native.cross_entropy_rbf(query, keys, *scalars, bias, targets)

@@ -45,6 +45,19 @@ def usable(*tensors: Tensor | None) -> bool:
     return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
 
 
+def widened(*tensors: Tensor | None) -> list[Tensor | None]:
+    """bfloat16 on a CPU (as autocast leaves it) in float32, which holds the same numbers, for the kernel.
+
+    Torch's own losses in bfloat16 take longer than the kernel in float32.
+    """
+    if not available() or torch.compiler.is_compiling():
+        return list(tensors)
+    return [
+        t.float() if t is not None and t.dtype == torch.bfloat16 and t.device.type == "cpu" else t
+        for t in tensors
+    ]
+
+
 def worth(rows: int, words: int, width: int) -> bool:
     """True if the kernel is expected to beat torch's three matrix products and a softmax (measured)."""
     return _forced() or (words >= FEW_WORDS and rows * words > CACHED * width)

@@ -45,6 +45,7 @@ def cross_entropy_inner(
     log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1.
     """
     options = Options("inner", *checked(label_smoothing, z_loss))
+    hidden, words, bias = native.widened(hidden, words, bias)
     if native.usable(hidden, words, bias) and native.worth(hidden.shape[0], *words.shape):
         sharpness = torch.tensor([scale])
         return _Fused.apply(hidden, words, bias, None, sharpness, None, targets, options)[0]
