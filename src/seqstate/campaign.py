@@ -16,7 +16,7 @@ from typing import Any
 
 from seqstate.core.claim import Claim, Trial, TrialRecord
 from seqstate.errors import Diverged, Interrupted
-from seqstate.pool import side_by_side
+from seqstate.pool import Pool, Task, side_by_side
 from seqstate.run import versions
 
 
@@ -54,19 +54,21 @@ def carry_out(
     folder: Path,
     *,
     effort: str,
-    jobs: int,
     command: str,
+    pool: Pool | None = None,
     watch: Watch | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> list[TrialRecord]:
-    """Run what is missing, stage after stage, `jobs` at a time; return the records the claim wants.
+    """Run what is missing, stage after stage; return the records the claim wants.
 
-    corpora: prepared texts by id. Raises Interrupted on Ctrl-C; the same call goes on from there.
+    corpora: prepared texts by id. pool: runs trials side by side; None: one after another in this process.
+    note: told of lost workers. Raises Interrupted on Ctrl-C; the same call goes on from there.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         while trials := missing(claim, list(corpora), effort, load_records(folder)):
-            _stage(claim, trials, corpora, folder, jobs, command, watch)
+            _stage(claim, trials, corpora, folder, pool, command, watch, note)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             f"stopped; what is done is kept in {folder}; the same command goes on from there"
@@ -82,11 +84,12 @@ def _stage(
     trials: Sequence[Trial],
     corpora: Mapping[str, Any],
     folder: Path,
-    jobs: int,
+    pool: Pool | None,
     command: str,
     watch: Watch | None,
+    note: Callable[[str], None] | None,
 ) -> None:
-    workers = min(jobs, len(trials))
+    workers = min(pool.slots, len(trials)) if pool else 1
     status = Status(0, len(trials), sum(trial.seconds for trial in trials) / workers)
 
     def tell(share: float) -> None:
@@ -102,31 +105,31 @@ def _stage(
         if watch:
             watch(status)
 
-    place = folder / "work"
-    if workers == 1:
+    place = folder.absolute() / "work"
+    if pool is None:
         for trial in trials:
             status.now = str(trial)
-            finished(run_trial(claim, trial, corpora, place, command, tell))
+            finished(run_trial(corpora, place / trial.key, claim, trial, command, tell))
         return
 
     def done(record: TrialRecord) -> None:
         status.now = str(Trial(record.settings))
         finished(record)
 
-    tasks = [(claim, trial, corpora, place, command) for trial in trials]
-    side_by_side(run_trial, tasks, jobs=workers, done=done)
+    tasks = [Task(str(trial), place / trial.key, (claim, trial, command)) for trial in trials]
+    side_by_side(run_trial, tasks, corpora, pool=pool, done=done, note=note)
 
 
 def run_trial(
+    corpora: Mapping[str, Any],
+    folder: Path,
     claim: Claim,
     trial: Trial,
-    corpora: Mapping[str, Any],
-    place: Path,
     command: str,
     tell: Callable[[float], None] | None = None,
 ) -> TrialRecord:
     """Run one trial in a folder of its own. One that diverges has no readings."""
-    folder, cpu = place / trial.key, time.process_time()
+    cpu = time.process_time()
     try:
         readings = claim.measure(trial, corpora, folder, tell)
     except Diverged:

@@ -26,7 +26,7 @@ from seqstate.core.spec import parse, parse_pair
 from seqstate.errors import Diverged, Interrupted
 from seqstate.match import has_width, is_counted, match_width, parameters_of
 from seqstate.model import build_model, energy_for
-from seqstate.pool import side_by_side
+from seqstate.pool import Pool, Task, side_by_side
 from seqstate.run import execute, start
 from seqstate.text.store import Corpus, starvation
 from seqstate.train import Progress, fit
@@ -235,9 +235,10 @@ def tune(
     corpus: Corpus,
     folder: Path,
     *,
-    jobs: int,
     command: str,
+    pool: Pool | None = None,
     watch: Callable[[list[Status]], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> None:
     """Give every entry the learning rate that serves it best in a short run: equal effort for all.
 
@@ -255,8 +256,8 @@ def tune(
     ]
     configs = [config for attempt in tries for config in attempt.configs()]
     place = folder / "tuning"
-    training = {"jobs": jobs, "command": command, "watch": watch, "rates": plan.rates}
-    runs = run_all(configs, corpus, place, may_diverge=True, **training)
+    training = {"command": command, "pool": pool, "watch": watch, "note": note}
+    runs = run_all(configs, corpus, place, may_diverge=True, rates=plan.rates, **training)
     best: dict[str, Run] = {}
     for run in runs:
         former = best.setdefault(run.label, run)
@@ -273,20 +274,22 @@ def run_all(
     corpus: Corpus,
     folder: Path,
     *,
-    jobs: int,
     command: str,
+    pool: Pool | None = None,
     watch: Callable[[list[Status]], None] | None = None,
+    note: Callable[[str], None] | None = None,
     may_diverge: bool = False,
     rates: Mapping[str, float] | None = None,
 ) -> list[Run]:
-    """Run what has no record in `folder` yet, `jobs` at a time in processes of their own; return all.
+    """Run what has no record in `folder` yet; return all.
 
+    pool: runs them side by side; None: one after another in this process. note: told of lost workers.
     With `rates` (label -> tokens/s), a seed's slowest model comes first, so that no core waits at the end.
 
     Raises Diverged if a run's loss stopped being a number (`may_diverge`: it is left out), Interrupted on
     Ctrl-C; what is done and the checkpoints of what is not are kept, and the same call goes on from there.
     """
-    folders = [folder / config.key for config in configs]
+    folders = [folder.absolute() / config.key for config in configs]
     status = [Status(Entry(config.state, config.energy, None).label) for config in configs]
     for one, place in zip(status, folders, strict=True):
         one.done = (place / "run.json").exists()
@@ -298,37 +301,53 @@ def run_all(
         ]
         missing.sort(key=turn.__getitem__)
     counts = starvation(corpus) if missing else {}
-    shared = (corpus, command, counts, may_diverge)
-    tasks = [(configs[index], folders[index], *shared) for index in missing]
+    corpora, found = {corpus.id: corpus}, dict[str, Run]()
+    tasks = [
+        Task(
+            f"{status[index].label}, seed {configs[index].seed}",
+            folders[index],
+            (configs[index], command, counts, may_diverge),
+        )
+        for index in missing
+    ]
+
+    def follow(run: Run | None = None) -> None:
+        if run:
+            found[run.key] = run
+        for index in missing:
+            status[index].done |= configs[index].key in found
+            _follow(status[index], folders[index], configs[index])
+        if watch:
+            watch(status)
+
     try:
-        if jobs == 1 or len(missing) < 2:
+        if pool is None:
             for index, task in zip(missing, tasks, strict=True):
-                _execute(*task, watch=_into(status, index, watch))
+                into = _into(status, index, watch)
+                run = _execute(corpora, task.folder, *task.arguments, watch=into)
                 status[index].done = True
-                if watch:
-                    watch(status)
+                follow(run)
         else:
-
-            def follow(_: None = None) -> None:
-                for index in missing:
-                    _follow(status[index], folders[index], configs[index])
-                if watch:
-                    watch(status)
-
-            side_by_side(_execute, tasks, jobs=min(jobs, len(missing)), done=follow, tick=follow)
+            side_by_side(_execute, tasks, corpora, pool=pool, done=follow, tick=follow, note=note)
     except (KeyboardInterrupt, Interrupted):
         kept = f"what is done is kept in {folder}; the same command goes on from there"
         raise Interrupted(f"stopped; {kept}") from None
     records = [place / "run.json" for place in folders]
-    return [Run.load(record) for record in records if record.exists() or not may_diverge]
+    return [
+        found[config.key] if config.key in found else Run.load(record)
+        for config, record in zip(configs, records, strict=True)
+        if config.key in found or record.exists() or not may_diverge
+    ]
 
 
-def _execute(config, folder, corpus, command, counts, may_diverge, watch=None) -> None:
+def _execute(corpora, folder, config, command, counts, may_diverge, watch=None) -> Run | None:
+    [corpus] = corpora.values()
     try:
-        execute(config, corpus, folder, command=command, starvation=counts, watch=watch)
+        return execute(config, corpus, folder, command=command, starvation=counts, watch=watch)
     except Diverged:
         if not may_diverge:
             raise
+        return None
 
 
 def _into(status: list[Status], index: int, watch) -> Callable[[Progress], None]:
@@ -343,7 +362,7 @@ def _into(status: list[Status], index: int, watch) -> Callable[[Progress], None]
 
 
 def _follow(status: Status, folder: Path, config: RunConfig) -> None:
-    status.done = (folder / "run.json").exists()
+    status.done |= (folder / "run.json").exists()
     metrics = folder / "metrics.jsonl"
     if status.done or not metrics.exists():
         return

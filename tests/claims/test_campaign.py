@@ -6,6 +6,7 @@ from seqstate import campaign
 from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.record import Reading
 from seqstate.errors import Diverged, Interrupted
+from seqstate.pool import open_pool
 
 
 class TwoStages(Claim):
@@ -37,8 +38,8 @@ class TwoStages(Claim):
         return Verdict(True, "", [])
 
 
-def run(claim, folder):
-    return campaign.carry_out(claim, {}, folder, effort="full", jobs=1, command="test")
+def run(claim, folder, pool=None):
+    return campaign.carry_out(claim, {}, folder, effort="full", command="test", pool=pool)
 
 
 def test_a_later_stage_follows_from_the_earlier_and_nothing_is_run_twice(tmp_path):
@@ -60,6 +61,16 @@ def test_an_interrupted_campaign_says_so_and_goes_on(tmp_path):
     claim = TwoStages()
     run(claim, tmp_path)
     assert claim.ran == [2, 3, 6]
+
+
+def test_trials_side_by_side_leave_the_same_records(tmp_path):
+    alone = run(TwoStages(diverge_at=3), tmp_path / "alone")
+    with open_pool("loky", jobs=2) as pool:
+        both = run(TwoStages(diverge_at=3), tmp_path / "both", pool=pool)
+    assert {record.key: record.readings for record in both} == {
+        record.key: record.readings for record in alone
+    }
+    assert not (tmp_path / "both" / "work").exists()
 
 
 def test_a_trial_that_diverges_is_recorded_without_readings(tmp_path):

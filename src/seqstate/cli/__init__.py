@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except RuntimeError as error:
-        from seqstate.errors import Diverged, Interrupted
+        from seqstate.errors import Diverged, Interrupted, Lost
 
         if isinstance(error, Interrupted):
             print(f"seqstate: {error}", file=sys.stderr)
             return 130
-        if isinstance(error, Diverged):
+        if isinstance(error, Diverged | Lost):
             return _fail(error, 1)
         raise
 

@@ -4,6 +4,7 @@
   seqstate claim large_vocabularies --out spam              run it (or go on), then the verdict
   seqstate claim high_rank_targets book.txt --out ranks     on your text; several texts: one argument each
   seqstate claim high_rank_targets --out ranks --report-only    the verdict on the records there are
+  seqstate claim NAME --backend ray --cluster auto          on the machines of a Ray (or Dask) cluster
   seqstate claim --markdown docs/records/claims             a table of all verdicts, from DIR/NAME/*.json
 
 Stop it at any time: the same command goes on, and nothing is run twice. `--effort small` tries the machinery
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seqstate.cli import engine
 from seqstate.cli import options as shared
 
 USAGE = "[NAME] [TEXT ...]"
@@ -27,7 +29,6 @@ def add_arguments(parser) -> None:
         "text", nargs="*", default=[], metavar="TEXT", help="a corpus each: a file, folder or glob"
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the records; default claim-NAME")
-    parser.add_argument("--jobs", type=int, default=1, help="processes; 0: one per processor core")
     parser.add_argument(
         "--effort", default="full", choices=["small", "full"], help="how much to run"
     )
@@ -36,6 +37,7 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    engine.add_engine_options(parser, jobs=None)
     group = parser.add_argument_group("text")
     group.add_argument(
         "--tokenizer", help="byte, char, word or bpe; default: what the claim asks for"
@@ -59,10 +61,12 @@ def run(options) -> int:
         return 0
     claim = _claim(options.name)
     folder = Path(options.out or f"claim-{options.name}")
-    if options.jobs < 0:
-        raise ValueError(f"--jobs {options.jobs} is below 0; 0 means one per processor core")
     display.note(f"claim: {claim.statement}\ncriterion: {claim.criterion}")
-    records = _recorded(folder) if options.report_only else _carried_out(claim, folder, options)
+    if options.report_only:
+        records = _recorded(folder)
+    else:
+        with engine.pool_of(options) as pool:
+            records = _carried_out(claim, folder, options, pool)
     verdict = claim.verdict(records)
     if options.json:
         data = {"claim": options.name, "statement": claim.statement, "criterion": claim.criterion}
@@ -112,8 +116,7 @@ def _recorded(folder: Path):
     return list(load_records(folder).values())
 
 
-def _carried_out(claim, folder: Path, options):
-    import os
+def _carried_out(claim, folder: Path, options, pool):
     import shlex
     import sys
 
@@ -122,7 +125,7 @@ def _carried_out(claim, folder: Path, options):
 
     corpora = _corpora(claim, options)
     wanted = campaign.missing(claim, list(corpora), options.effort, campaign.load_records(folder))
-    jobs = options.jobs or os.cpu_count() or 1
+    jobs = pool.slots if pool else 1
     about = display.seconds(sum(trial.seconds for trial in wanted) / jobs)
     display.note(
         f"{len(wanted)} trials to run in this stage, about {about}; records go to {folder}"
@@ -133,9 +136,10 @@ def _carried_out(claim, folder: Path, options):
             corpora,
             folder,
             effort=options.effort,
-            jobs=jobs,
             command=shlex.join(["seqstate", *sys.argv[1:]]),
+            pool=pool,
             watch=watch,
+            note=display.note,
         )
 
 

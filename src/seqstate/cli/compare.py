@@ -5,6 +5,7 @@
   seqstate compare book.txt --lr 1e-3 3e-3 1e-2         each model at the best of three learning rates
   seqstate compare book.txt --ladder full --budget 30m  every state there is, each with the same training time
   seqstate compare book.txt --models "ngram(order=6)" "lstm + inner" "lstm + multi_hamming(groups=16)"
+  seqstate compare book.txt --backend ray --cluster auto  on the machines of a Ray (or Dask) cluster
 
 Widths are solved so that all models have about --parameters numbers (a width you give is kept). Records are
 kept by configuration: run it again to go on after an interruption, or with more --models or --seeds to add
@@ -13,9 +14,9 @@ to what is there; nothing is trained twice.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from seqstate.cli import engine
 from seqstate.cli import options as shared
 
 USAGE = "[TEXT ...]"
@@ -40,17 +41,24 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each model, for the spread")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
-    parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one per processor core")
     parser.add_argument(
         "--out", metavar="DIR", help="folder of the comparison; default compare-NAME"
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    engine.add_engine_options(parser, jobs=0)
     shared.add_budget_options(parser)
     shared.add_text_options(parser)
     shared.add_training_options(parser, several_rates=True)
 
 
 def run(options) -> int:
+    check(options)
+    with engine.pool_of(options, threads=options.threads) as pool:
+        return compared(options, pool)
+
+
+def compared(options, pool) -> int:
+    """Settle the plan, train what is missing on the pool, and print."""
     import json
     import shlex
     import sys
@@ -59,7 +67,6 @@ def run(options) -> int:
     from seqstate.cli import display
     from seqstate.report import finding, render, table, table_json
 
-    check(options)
     base = shared.run_config(options, state="", energy=None, corpus="", seed=options.seed)
     shared.with_budget(base, options, 1)
     with display.preparing() as preparing:
@@ -79,18 +86,19 @@ def run(options) -> int:
         settled=former is not None,
     )
     show_match(plan, display.note)
-    jobs = options.jobs or os.cpu_count() or 1
+    jobs = pool.slots if pool else 1
     plan.base = budgeted(plan, corpus, options, former, jobs, display.note)
     compare.save_plan(plan, folder, asked(options))
     command = shlex.join(["seqstate", *sys.argv[1:]])
-    training = {"jobs": jobs, "command": command, "rates": plan.rates}
+    training = {"command": command, "pool": pool, "note": display.note}
     if len(options.lr) > 1:
         display.note(f"choosing each model's learning rate among {', '.join(map(str, options.lr))}")
         with display.comparing() as watch:
-            compare.tune(plan, options.lr, corpus, folder, jobs=jobs, command=command, watch=watch)
+            compare.tune(plan, options.lr, corpus, folder, watch=watch, **training)
         compare.save_plan(plan, folder, asked(options))
     with display.comparing() as watch:
-        runs = compare.run_all(plan.configs(), corpus, folder / "runs", watch=watch, **training)
+        training |= {"rates": plan.rates, "watch": watch}
+        runs = compare.run_all(plan.configs(), corpus, folder / "runs", **training)
     page = render(runs, folder / "report.html")
     if options.json:
         print(json.dumps(table_json(runs), indent=1))
@@ -118,8 +126,6 @@ def check(options) -> None:
     for name in ("parameters", "seeds"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} {getattr(options, name)} is below 1")
-    if options.jobs < 0:
-        raise ValueError(f"--jobs {options.jobs} is below 0; 0 means one per processor core")
 
 
 DEFAULT_SECONDS = 240.0
