@@ -6,6 +6,8 @@ import signal
 import pytest
 from conftest import LIMIT, OWN_CACHE, OWN_LADDER, free_port, kill, numbers, serially, until
 
+pytestmark = pytest.mark.timeout(600)  # a cluster begins slowly on a busy machine
+
 
 @pytest.fixture
 def cluster(processes, tmp_path):

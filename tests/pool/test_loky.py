@@ -1,7 +1,10 @@
 """Processes on this machine: one of them is killed, and the comparison is whole all the same."""
 
 import psutil
+import pytest
 from conftest import LIMIT, numbers, until
+
+pytestmark = pytest.mark.timeout(600)  # a cluster begins slowly on a busy machine
 
 
 def workers(run):

@@ -13,6 +13,8 @@ from conftest import LIMIT, OWN_CACHE, OWN_LADDER, free_port, kill, numbers, ser
 # a busy machine would starve nice workers; a token of their own, for Ray 2.60 writes one to ~/.ray
 RAY = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 
+pytestmark = pytest.mark.timeout(600)  # a cluster begins slowly on a busy machine
+
 
 @pytest.fixture
 def cluster(processes, tmp_path):

@@ -1,12 +1,13 @@
-"""One call in a new process, begun from any thread; it ends when its parent does.
+"""Processes that a thread begins for calls, each kept for the next one, and none outlives its parent.
 
-The call and its answer are files; standard input is only held open, and its end says that the parent is gone.
+Calls and answers are files. Standard input names them, and its end says that the parent is gone.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -20,37 +21,79 @@ import cloudpickle
 from seqstate.errors import Interrupted
 from seqstate.pool import _away
 
-LOOK_SECONDS = 0.1  # at the child
+LOOK_SECONDS = 0.05  # for an answer
 ASK_SECONDS = 1.0  # whether to stop
+IDLE: list[subprocess.Popen] = []  # of this process
 
 
 def run(parcel: _away.Parcel, *, stopped: Callable[[], bool]) -> _away.Returned:
     """`_away.run` in a process of its own, which is interrupted once `stopped` says so."""
-    with _away.workspace() as place:
-        call, answer = place / "call", place / "answer"
-        call.write_bytes(pickle.dumps(sys.path) + cloudpickle.dumps(parcel))
-        command = [sys.executable, "-m", __name__, str(call), str(answer)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as child:
-            try:
-                _wait(child, stopped)
-            finally:
-                child.kill()
-        if not answer.exists():
-            return _away.Returned(lost=True)
-        return pickle.loads(answer.read_bytes())
+    child = IDLE.pop() if IDLE else _begun()
+    try:
+        with _away.workspace() as place:
+            returned, told = _answer(child, parcel, place, stopped)
+    except BaseException:
+        _end(child)
+        raise
+    if told or returned.lost:
+        _end(child)
+    else:
+        IDLE.append(child)
+    return returned
 
 
-def _wait(child: subprocess.Popen, stopped: Callable[[], bool]) -> None:
+def end_idle() -> None:
+    while IDLE:
+        _end(IDLE.pop())
+
+
+def _begun() -> subprocess.Popen:
+    command = [sys.executable, "-m", __name__]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def _end(child: subprocess.Popen) -> None:
+    child.kill()
+    with child:
+        pass  # closes its pipe and waits
+
+
+def _answer(
+    child: subprocess.Popen, parcel: _away.Parcel, place: Path, stopped: Callable[[], bool]
+) -> tuple[_away.Returned, bool]:
+    """What came of a call, and whether it was told to stop."""
+    call, answer = place / "call", place / "answer"
+    call.write_bytes(pickle.dumps(sys.path) + cloudpickle.dumps(parcel))
+    print(call, answer, sep="\t", file=child.stdin, flush=True)
     asked, told = time.monotonic(), False
-    while child.poll() is None:
+    while not answer.exists():
+        if child.poll() is not None:
+            return _away.Returned(lost=True), told
         time.sleep(LOOK_SECONDS)
         if not told and time.monotonic() - asked > ASK_SECONDS:
             asked, told = time.monotonic(), stopped()
             if told:  # once: a second one would not let it save
                 child.send_signal(signal.SIGINT)
+    return pickle.loads(answer.read_bytes()), told
 
 
-def _answered(call: Path) -> _away.Returned:
+def main() -> None:
+    calls: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            calls.put(line.rstrip("\n").split("\t"))
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        call, answer = calls.get()
+        unfinished = Path(f"{answer}.tmp")
+        unfinished.write_bytes(cloudpickle.dumps(_called(Path(call))))
+        unfinished.rename(answer)
+
+
+def _called(call: Path) -> _away.Returned:
     try:
         with call.open("rb") as file:
             sys.path[:] = pickle.load(file)
@@ -61,20 +104,5 @@ def _answered(call: Path) -> _away.Returned:
         return _away.Returned(error=ValueError(f"a Dask worker cannot run it: {error}"))
 
 
-def _outlive_nobody() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
-
-
-def main(call: str, answer: str) -> None:
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
-    returned = _answered(Path(call))
-    unfinished = Path(f"{answer}.tmp")
-    unfinished.write_bytes(cloudpickle.dumps(returned))
-    unfinished.rename(answer)
-    sys.stdout.flush()
-    os._exit(0)  # the thread holds the lock of standard input, which the usual end waits for
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

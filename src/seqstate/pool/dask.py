@@ -1,7 +1,7 @@
 """Dask: processes on a Dask cluster, found by its scheduler's address, or on one inside this process.
 
-A worker there may run several tasks in threads of one process; every run gets a process of its own all the
-same (pool._child), so that no other disturbs its random numbers. Corpora are sent once a worker.
+A worker there runs tasks in threads; here each run has a process to itself all the same (pool._child): no
+other disturbs its random numbers, and it can be interrupted. Corpora are sent once a worker.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Dask(Pool):
             told = " ".join(str(error).split())
             raise ValueError(f"cannot use the Dask cluster {address}: {told}") from None
         self._stopped = Event(f"seqstate-stop-{uuid.uuid4().hex}", self._client)
+        self._register(Keeper(), f"{self._stopped.name}-keeper")
         if not jobs and not self._client.nthreads():
             self.close()
             raise ValueError(f"the Dask cluster {address} has no workers yet; begin some")
@@ -64,10 +65,12 @@ class Dask(Pool):
     def _sent(self, corpus: Any) -> _away.Sent:
         name = f"seqstate-{corpus.folder.name}"
         if name not in self._plugins:
-            files = _away.read_files(corpus.folder)
-            self._client.register_plugin(Delivery(corpus.folder, files), name=name)
-            self._plugins.append(name)
+            self._register(Delivery(corpus.folder, _away.read_files(corpus.folder)), name)
         return _away.Sent(corpus.folder, corpus.name, partial(_undelivered, corpus.folder))
+
+    def _register(self, plugin: WorkerPlugin, name: str) -> None:
+        self._client.register_plugin(plugin, name=name)
+        self._plugins.append(name)
 
     def wait(self, handles: Sequence[Future], seconds: float) -> list[Future]:
         try:
@@ -111,6 +114,13 @@ class Delivery(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         _away.settled(self.folder, lambda: self.files)
         self.files = {}
+
+
+class Keeper(WorkerPlugin):
+    """Sends the processes of every worker home at the end."""
+
+    def teardown(self, worker: Any) -> None:
+        _child.end_idle()
 
 
 def _undelivered(folder: Path) -> _away.Files:

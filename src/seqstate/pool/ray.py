@@ -52,8 +52,12 @@ class Ray(Pool):
             options["num_cpus"] = (jobs or max(1, (os.cpu_count() or 1) // threads)) * threads
         try:
             ray.init(address, **options)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            self.close()
             raise ValueError(f"cannot use the Ray cluster {address}: {_line(error)}") from None
+        except BaseException:
+            self.close()
+            raise
         widest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
         if widest < threads:
             self.close()
