@@ -138,6 +138,12 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 def kill(process: subprocess.Popen) -> None:
     """The whole of it and at once, as when its machine loses power."""
     whole = psutil.Process(process.pid)

@@ -4,7 +4,17 @@ import os
 import signal
 
 import pytest
-from conftest import LIMIT, OWN_CACHE, OWN_LADDER, free_port, kill, numbers, serially, until
+from conftest import (
+    LIMIT,
+    OWN_CACHE,
+    OWN_LADDER,
+    free_port,
+    kill,
+    listens,
+    numbers,
+    serially,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(600)  # a cluster begins slowly on a busy machine
 
@@ -15,7 +25,8 @@ def cluster(processes, tmp_path):
     started, port = processes(SEQSTATE_CACHE=OWN_CACHE), free_port()
     address, quiet = f"tcp://127.0.0.1:{port}", "--no-dashboard"
     cli = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port]
-    started.start(*cli, quiet, cwd=tmp_path / "scheduler")
+    scheduler = started.start(*cli, quiet, cwd=tmp_path / "scheduler")
+    until(lambda: listens(port), scheduler)
     cli = ["-m", "distributed.cli.dask_worker", address, "--nthreads", 1, quiet]
     workers = [
         started.start(*cli, "--local-directory", tmp_path / name, cwd=tmp_path / name)

@@ -8,7 +8,17 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import LIMIT, OWN_CACHE, OWN_LADDER, free_port, kill, numbers, serially, until
+from conftest import (
+    LIMIT,
+    OWN_CACHE,
+    OWN_LADDER,
+    free_port,
+    kill,
+    listens,
+    numbers,
+    serially,
+    until,
+)
 
 # a busy machine would starve nice workers; a token of their own, for Ray 2.60 writes one to ~/.ray
 RAY = {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
@@ -26,7 +36,7 @@ def cluster(processes, tmp_path):
     head = ["--head", "--port", port, "--ray-client-server-port", free_port()]
     head += ["--include-dashboard=false", "--disable-usage-stats", "--temp-dir", place]
     first = started.start(*start, *head, cwd=tmp_path / "one")
-    until(lambda: "raylet" in " ".join(command for _, command in started.alive()), first)
+    until(lambda: listens(port), first)
     address = f"127.0.0.1:{port}"
     yield address, started.start(*start, "--address", address, cwd=tmp_path / "two")
     started.close()

@@ -10,6 +10,8 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,8 @@ class Dask(Pool):
         self._jobs, self._threads, self._cluster = jobs, threads, None
         self._parcels: dict[Future, _away.Parcel] = {}
         self._plugins: list[str] = []
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are told of here
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what is lost is told of here
         address = address or distributed.config.get("scheduler-address", None)
         if address:
             check_address(address, "Dask")
@@ -73,10 +76,8 @@ class Dask(Pool):
         self._plugins.append(name)
 
     def wait(self, handles: Sequence[Future], seconds: float) -> list[Future]:
-        try:
+        with suppress(TimeoutError, CancelledError):  # cancelled: the scheduler is gone
             distributed.wait(handles, seconds, return_when="FIRST_COMPLETED")
-        except TimeoutError:
-            return []
         return [handle for handle in handles if handle.done()]
 
     def result(self, handle: Future) -> Any:
@@ -86,6 +87,10 @@ class Dask(Pool):
         except KilledWorker as killed:  # Dask tried it again and again itself
             raise Lost("its worker died", times=killed.allowed_failures + 1) from None
         except Exception as error:
+            if self._client.status != "running":
+                raise ConnectionError(
+                    "the Dask scheduler is gone; what came back is kept, the same command goes on"
+                ) from None
             told = " ".join(str(error).split())
             raise ValueError(f"Dask cannot run {parcel.task.name}: {told}") from None
         finally:
@@ -95,11 +100,13 @@ class Dask(Pool):
         return parcel.settle(returned)
 
     def stop(self, handles: Sequence[Future]) -> None:
-        self._stopped.set()
+        with suppress(OSError):
+            self._stopped.set()
 
     def close(self) -> None:
-        for name in self._plugins:
-            self._client.unregister_worker_plugin(name)
+        with suppress(OSError):  # of a scheduler that is gone
+            for name in self._plugins:
+                self._client.unregister_worker_plugin(name)
         self._client.close()
         if self._cluster:
             self._cluster.close()
