@@ -87,7 +87,7 @@ class Dask(Pool):
         except KilledWorker as killed:  # Dask tried it again and again itself
             raise Lost("its worker died", times=killed.allowed_failures + 1) from None
         except Exception as error:
-            if self._client.status != "running":
+            if self._gone:
                 raise ConnectionError(
                     "the Dask scheduler is gone; what came back is kept, the same command goes on"
                 ) from None
@@ -99,14 +99,18 @@ class Dask(Pool):
             raise Lost("its process ended")
         return parcel.settle(returned)
 
+    @property
+    def _gone(self) -> bool:
+        """Whether the scheduler is: the client has given up on it."""
+        return self._client.status != "running"
+
     def stop(self, handles: Sequence[Future]) -> None:
-        with suppress(OSError):
+        if not self._gone:
             self._stopped.set()
 
     def close(self) -> None:
-        with suppress(OSError):  # of a scheduler that is gone
-            for name in self._plugins:
-                self._client.unregister_worker_plugin(name)
+        for name in self._plugins if not self._gone else ():
+            self._client.unregister_worker_plugin(name)
         self._client.close()
         if self._cluster:
             self._cluster.close()
