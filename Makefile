@@ -1,5 +1,6 @@
 # make check   everything a change must pass (the same as CI)
 # make test    set up and run the tests
+# make docs    the documentation site in build/site, without a network
 # make demo    set up and run the main job on the default corpus
 # make sanitise   the kernel tests under address, undefined-behaviour and thread sanitisers
 # make arm     the kernel tests cross-compiled for 64-bit ARM (NEON), run under qemu (g++-aarch64-linux-gnu, qemu-user)
@@ -7,13 +8,16 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: check test demo lint setup sanitise arm
+.PHONY: check test docs demo lint setup sanitise arm
 
 check: setup lint
 	$(BIN)/python -m pytest -n 2
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo:
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -q -c constraints.txt -e . && $(BIN)/seqstate compare

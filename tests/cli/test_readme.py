@@ -1,9 +1,8 @@
-"""The README's commands and Python lines run as printed, and its table of parts is the real one."""
+"""The README's set-up lines, table of parts and tree are the real ones (test_pages.py runs its commands)."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,6 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def commands() -> list[str]:
-    lines = [line for block in blocks("console") for line in block.splitlines()]
-    return [line.removeprefix("$ ") for line in lines if line.startswith("$ seqstate ")]
-
-
 def test_the_two_set_up_commands_are_those_of_the_make_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(BIN)", ".venv/bin")
     makefile = makefile.replace("$(PYTHON)", "python3").replace("pip install -q", "pip install")
@@ -32,35 +26,6 @@ def test_the_two_set_up_commands_are_those_of_the_make_targets():
     for line in lines:
         for part in line.split(" && "):
             assert part in makefile, part
-
-
-def test_every_command_of_the_readme_runs_in_order(seqstate, book, tmp_path, monkeypatch):
-    """As printed, but on a tiny text and for a few steps."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "book.txt").write_text(book.read_text())
-    found = commands()
-    assert len(found) >= 6
-    for line in found:
-        words = shlex.split(line)[1:]
-        if words[0] == "compare":
-            words = [word for word in words if word not in ("--budget", "10m", "30m")]
-            words += ["--steps", "2", "--jobs", "1", "--parameters", "20000", "--vocab-size", "300"]
-            words = (
-                words
-                if any(word == "book.txt" for word in words)
-                else [words[0], "book.txt", *words[1:]]
-            )
-        if words[0] == "train":
-            words += ["--steps", "2", "--vocab-size", "300"]
-        code, _, err = seqstate(*words)
-        assert code == 0, f"{line}\n{err}"
-
-
-def test_the_python_lines_of_the_readme_run(book, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "book.txt").write_text(book.read_text())
-    for block in blocks("python"):
-        exec(compile(block.replace("steps=2000", "steps=2"), "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("kind", list(registry.KINDS))

@@ -16,6 +16,8 @@ from seqstate.energies._pointwise import PointwiseHead
 
 
 class SigSoftmax(PointwiseHead):
+    """No options: the curve has no number to choose or to learn."""
+
     def __init__(self, *, width: int = 128, vocab_size: int) -> None:
         super().__init__(width, vocab_size)
 
