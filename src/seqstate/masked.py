@@ -30,6 +30,7 @@ from seqstate.core.instrument import evaluating
 from seqstate.core.model import count_parameters, device_of
 from seqstate.core.record import Reading, RunConfig, write_json
 from seqstate.masking import MaskedLM, build_masked, pseudo_likelihood
+from seqstate.ranks import Alone, Ranks
 from seqstate.text.tokenizer import TextCodec, Tokenizer
 from seqstate.train import Progress, fit
 from seqstate.trained import ModelConfig, read_config, told, write_weights, written
@@ -125,11 +126,14 @@ def learn(
     resume: bool = False,
     watch: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
+    ranks: Ranks | None = None,
 ) -> tuple[Masked, list[Reading]]:
     """Train on random windows of a corpus; with `folder`, leave the model and masked.json there.
 
-    Returns the model and its pseudo-likelihood on the held-out text. Raises as run.execute.
+    Returns the model and its pseudo-likelihood on the held-out text. ranks: the processes that call this
+    together; all but the first train only, and return no readings. Raises as run.execute.
     """
+    ranks = ranks or Alone()
     check(config, corpus)
     torch.set_num_threads(config.threads)
     random.seed(config.seed)
@@ -142,8 +146,11 @@ def learn(
     if torch.cuda.is_available():
         model = model.cuda()
     training = {"resume": resume, "watch": watch, "checkpoint_seconds": checkpoint_seconds}
+    training["ranks"] = ranks
     outcome = fit(model, corpus.train, corpus.valid, config, folder=folder, **training)
     trained = Masked(model, corpus.tokenizer, described)
+    if not ranks.first:
+        return trained, []
     readings = trained.evaluate_ids(corpus.valid)
     if folder is not None:
         trained.save(folder)
@@ -156,9 +163,10 @@ def learn(
                 asdict(Reading("cpu_seconds", outcome.cpu_seconds, "s")),
             ],
             "curve": outcome.curve,
+            **ranks.described(),
             "command": shlex.join(["seqstate", *sys.argv[1:]]),
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         write_json(folder / RECORD, record)
-        (folder / checkpoint.NAME).unlink(missing_ok=True)
+        checkpoint.remove(folder)
     return trained, readings

@@ -130,17 +130,23 @@ class MaskedWindows:
         return np.where(chosen, shown, tokens), np.where(chosen, tokens, IGNORE), True
 
 
-def validate_masked(model: MaskedLM, ids: NDArray, *, context: int) -> float:
-    """Nats per masked token on a fixed sample of windows, SHARE of their tokens behind the mask."""
+def validate_masked(
+    model: MaskedLM, ids: NDArray, *, context: int, share: tuple[int, int] = (0, 1)
+) -> float:
+    """Nats per masked token on a fixed sample of windows, SHARE of their tokens behind the mask.
+
+    share: (r, n) reads the windows r, r + n, ... only, and returns what these add to the whole.
+    """
     context = min(context, len(ids) - 1)
     rows = min(CHECKED, max(1, (len(ids) - 1) // context))
     shape = {"rows": rows, "context": context, "vocab_size": model.vocab_size}
     tokens, targets, _ = MaskedWindows(ids, **shape, seed=0, plain=True).batch(0)
-    device = device_of(model)
+    device, mine = device_of(model), slice(share[0], None, share[1])
+    read, wanted = (torch.from_numpy(part[mine]).to(device) for part in (tokens, targets))
+    if not len(read):
+        return 0.0
     with evaluating(model), torch.inference_mode():
-        nats, _ = model.nll(
-            torch.from_numpy(tokens).to(device), torch.from_numpy(targets).to(device)
-        )
+        nats, _ = model.nll(read, wanted)
     return float(nats.double().sum() / (targets != IGNORE).sum())
 
 

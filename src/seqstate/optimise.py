@@ -14,10 +14,13 @@ def adamw(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); weight decay on matrices, not on biases, gains and scales."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.dim() >= 2]
-    others = [parameter for parameter in trained if parameter.dim() < 2]
+    vectors = [parameter for parameter in trained if parameter.dim() == 1]
+    # apart, as ranks that share the others in shards have these whole: a fused step takes one kind
+    numbers = [parameter for parameter in trained if parameter.dim() == 0]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": vectors, "weight_decay": 0.0},
+        {"params": numbers, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],

@@ -24,6 +24,7 @@ from seqstate.evaluate import Evaluation
 from seqstate.generate import generate
 from seqstate.instruments.bits import bits_of
 from seqstate.model import NeuralLM
+from seqstate.ranks import Alone, Ranks
 from seqstate.text.overlap import sketch
 from seqstate.train import Outcome, Progress, fit
 from seqstate.trained import ModelConfig, Trained
@@ -45,13 +46,16 @@ def execute(
     command: str | None = None,
     checkpoint_seconds: float = 20.0,
     starvation: dict[int, float] | None = None,
-) -> Run:
+    ranks: Ranks | None = None,
+) -> Run | None:
     """Train, evaluate, sample; leave model, metrics.jsonl and run.json in `folder` and return the record.
 
     The same configuration and corpus give the same weights on the same machine and thread count. With
-    `resume`, an unfinished run in `folder` goes on. Raises ValueError for settings that do not fit,
-    train.Interrupted and train.Diverged.
+    `resume`, an unfinished run in `folder` goes on. ranks: the processes that call this together; all but the
+    first train only, and return None. Raises ValueError for settings that do not fit, train.Interrupted and
+    train.Diverged.
     """
+    ranks = ranks or Alone()
     torch.set_num_threads(config.threads)
     trained = start(config, corpus)
     outcome = fit(
@@ -65,7 +69,10 @@ def execute(
         separator=corpus.separator,
         watch=watch,
         checkpoint_seconds=checkpoint_seconds,
+        ranks=ranks,
     )
+    if not ranks.first:
+        return None
     trained.sketch = sketch(corpus.train)
     trained.save(folder)
     result = trained.evaluate_ids(corpus.valid, corpus.valid_bytes)
@@ -82,13 +89,13 @@ def execute(
         surprise=_surprise(trained, corpus, result),
         corpus=describe(corpus, starvation or {}),
         versions=versions(),
-        machine=machine(),
+        machine=machine() | ranks.described(),
         command=command or shlex.join(["seqstate", *sys.argv[1:]]),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         stopped=outcome.stopped,
     )
     run.save(folder)
-    (folder / checkpoint.NAME).unlink(missing_ok=True)
+    checkpoint.remove(folder)
     return run
 
 

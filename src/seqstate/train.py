@@ -28,6 +28,7 @@ from seqstate.instruments.bits import bits_of
 from seqstate.masking import MaskedLM
 from seqstate.material import Check, Material, material_of
 from seqstate.optimise import adamw, learning_rate
+from seqstate.ranks import Alone, Ranks
 
 VALIDATIONS = 20  # over a run, unless the configuration says otherwise
 
@@ -69,6 +70,7 @@ def fit(
     separator: int | None = None,
     watch: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
+    ranks: Ranks | None = None,
 ) -> Outcome:
     """Train `model` in place on token ids and leave the weights with the best validation loss in it
     (the last ones if a schedule runs: earlier ones are not as sharp as was asked).
@@ -78,12 +80,15 @@ def fit(
     separator: the documents are pairs, parted by this token: whole pairs of like length are read, as many as
     a step's tokens allow, and the targets are what is learnt.
     A MaskedLM learns the masked words of random windows.
-    A counted model (n-gram) is estimated in one pass. Raises Interrupted, Diverged.
+    A counted model (n-gram) is estimated in one pass. ranks: the processes that call this together (None:
+    there is this one); see seqstate.distributed. Raises Interrupted, Diverged.
     """
     material = material_of(model, train, valid, config, boundary, separator)
     if isinstance(model, Counted):
         return _count(model, train, material.check, boundary)
-    return _Loop(model, material, valid, config, folder, watch, checkpoint_seconds).run(resume)
+    ranks = ranks or Alone()
+    loop = _Loop(model, material, valid, config, ranks, folder, watch, checkpoint_seconds)
+    return loop.run(resume)
 
 
 def _count(model: Any, train: NDArray, check: Check, boundary: int) -> Outcome:
@@ -104,6 +109,7 @@ class _Loop:
         material: Material,
         valid: NDArray,
         config: RunConfig,
+        ranks: Ranks,
         folder: Path | None,
         watch: Callable[[Progress], None] | None,
         checkpoint_seconds: float,
@@ -112,18 +118,19 @@ class _Loop:
         self.model, self.valid, self.config, self.watch = model, valid, config, watch
         self.folder, self.reader, self.check = folder, material.reader, material.check
         self.carry = config.carry and material.carries
+        self.device = device_of(model)
+        self.ranks, self.nll = ranks, ranks.wrap(model)
         self.optimiser = adamw(model, config)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         parts = [part for part in model.modules() if isinstance(part, Scheduled)]
         self.scheduled = [part for part in parts if part.anneal != 1]
-        self.device = device_of(model)
         self.carried: list[State | None] = [None] * config.accumulate
         self.outcome = Outcome()
         self.best: dict[str, Tensor] = {}
         self.best_nats, self.worse = math.inf, 0
         self.loss_sum = torch.zeros((), device=self.device)
         self.loss_steps = 0
-        self.checked = time.monotonic()
+        self.saved = 0.0  # seconds of training at the latest checkpoint
 
     @property
     def share(self) -> float:
@@ -132,13 +139,13 @@ class _Loop:
         return self.outcome.step / self.config.steps
 
     def run(self, resume: bool) -> Outcome:
-        if resume and self.path is not None and self.path.exists():
-            self._restore()
+        if resume and (place := self._latest()) is not None:
+            self._restore(place)
         self.model.train()
-        with _interruptible() as interrupted, self._metrics() as metrics:
+        with _interruptible(self.ranks) as interrupted, self._metrics() as metrics:
             while self.share < 1 and self.outcome.stopped == "budget":
                 self._step(metrics)
-                if interrupted.is_set():
+                if self.ranks.any(interrupted.is_set()):
                     self._save()
                     kept = (
                         f"; it is saved in {self.folder}, go on with --resume"
@@ -150,7 +157,8 @@ class _Loop:
                     self._save()
             if not self.outcome.curve or self.outcome.curve[-1]["step"] != self.outcome.step:
                 self._validate(metrics)
-        self.model.load_state_dict(self.best)
+        checkpoint.put(self.model, self.best)
+        self.ranks.unwrap(self.model)
         self.model.eval()
         return self.outcome
 
@@ -163,14 +171,16 @@ class _Loop:
         for part in self.scheduled:
             part.schedule(min(1.0, self.share))
         loss = self._backward(outcome.step)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.clip or math.inf)
+        norm = self.ranks.clip(self.parameters, config.clip or math.inf)
         if not math.isfinite(norm.item()):
             raise Diverged(self._divergence(rate))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         outcome.step += 1
-        outcome.cpu_seconds += time.process_time() - cpu
-        outcome.wall_seconds += time.monotonic() - wall
+        spent = time.process_time() - cpu, time.monotonic() - wall
+        cpu, wall, loss = self.ranks.settled(*spent, loss)
+        outcome.cpu_seconds += cpu
+        outcome.wall_seconds += wall
         self.loss_sum += loss
         self.loss_steps += 1
         if self._validation_due():
@@ -181,20 +191,24 @@ class _Loop:
     def _backward(self, step: int) -> Tensor:
         config = self.config
         tokens, targets, fresh = self.reader.batch(step)
+        self.ranks.seed(config.seed, step)
         total = torch.zeros((), device=self.device)
         size = len(tokens) // config.accumulate
         for part in range(config.accumulate):
             rows = slice(part * size, (part + 1) * size)
+            mine, wanted = self.ranks.mine(tokens[rows], targets[rows])
             state = None if fresh or self.carried[part] is None else detach(self.carried[part])
-            with self._autocast():
-                nats, after = self.model.nll(
-                    torch.from_numpy(tokens[rows]).to(self.device),
-                    torch.from_numpy(targets[rows]).to(self.device),
-                    state,
-                )
-            share = targets[rows].size / (targets[rows] != IGNORE).sum()  # 1 but for pairs
-            loss = nats.mean() * float(share) / config.accumulate
-            loss.backward()
+            with self.ranks.adding(last=part == config.accumulate - 1):
+                with self._autocast():
+                    nats, after = self.nll(
+                        torch.from_numpy(mine).to(self.device),
+                        torch.from_numpy(wanted).to(self.device),
+                        state,
+                    )
+                # 1 but for pairs: the mean of the ranks' losses is that of all tokens asked
+                share = wanted.size * self.ranks.world / (targets[rows] != IGNORE).sum()
+                loss = nats.mean() * float(share) / config.accumulate
+                loss.backward()
             self.carried[part] = detach(after) if self.carry else None
             total += loss.detach()
         return total
@@ -218,7 +232,9 @@ class _Loop:
 
     def _validate(self, metrics: Callable[[dict], None]) -> None:
         outcome, config = self.outcome, self.config
-        nats = self.check(self.model)
+        with self.ranks.whole():
+            nats = self.ranks.sum(self.check(self.model, share=self.ranks.share))
+            bits = bits_of(self.model, self.valid)
         rate = self.optimiser.param_groups[0]["lr"]
         point = {
             "step": outcome.step,
@@ -228,13 +244,13 @@ class _Loop:
             "train_nats": self._train_nats(),
             "valid_nats": nats,
             "learning_rate": rate,
-            **{reading.name: reading.value for reading in bits_of(self.model, self.valid)},
+            **{reading.name: reading.value for reading in bits},
         }
         outcome.curve.append(point)
         metrics(point)
         if nats < self.best_nats or not self.best or self.scheduled:
             self.best_nats, self.worse = nats, 0
-            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = {k: v.clone() for k, v in checkpoint.weights(self.model).items()}
         else:
             self.worse += 1
             if config.patience and self.worse >= config.patience:
@@ -263,23 +279,21 @@ class _Loop:
         )
 
     def _divergence(self, rate: float) -> str:
-        kept = (
-            f"; the last good checkpoint is {self.path}" if self.path and self.path.exists() else ""
-        )
+        place = self._latest()
+        kept = "" if place is None else f"; the last good checkpoint is {place}"
         return (
             f"the loss is no longer a finite number at step {self.outcome.step} "
             f"(learning rate {rate:.2g}); try a lower --lr{kept}"
         )
 
-    @property
-    def path(self) -> Path | None:
-        return self.folder / checkpoint.NAME if self.folder else None
+    def _latest(self) -> Path | None:
+        return checkpoint.latest(self.folder) if self.folder else None
 
     def _checkpoint_due(self) -> bool:
-        return self.path is not None and time.monotonic() - self.checked > self.checkpoint_seconds
+        return self.outcome.wall_seconds - self.saved > self.checkpoint_seconds
 
     def _save(self) -> None:
-        if self.path is None:
+        if self.folder is None:
             return
         outcome = self.outcome
         numbers = {
@@ -294,30 +308,25 @@ class _Loop:
             "loss_sum": self.loss_sum.item(),
             "loss_steps": self.loss_steps,
         }
-        checkpoint.write(
-            self.path,
-            model=self.model,
-            best=self.best,
-            optimiser=self.optimiser,
-            carried=self.carried,
-            numbers=numbers,
-        )
-        self.checked = time.monotonic()
+        tensors = checkpoint.tensors_of(self.model, self.best, self.optimiser, self.carried)
+        self.ranks.save(self.folder, tensors, numbers)
+        self.saved = outcome.wall_seconds
 
-    def _restore(self) -> None:
-        numbers, self.best, self.carried = checkpoint.read(
-            self.path,
-            model=self.model,
-            optimiser=self.optimiser,
-            carried=self.config.accumulate,
-            rows=self.config.batch_size,
-        )
+    def _restore(self, place: Path) -> None:
+        numbers = checkpoint.numbers_of(place)
         if numbers["config"] != self.config.to_json():
             changed = [k for k, v in self.config.to_json().items() if numbers["config"].get(k) != v]
             raise ValueError(
-                f"{self.path.parent} holds an unfinished run with other settings "
+                f"{self.folder} holds an unfinished run with other settings "
                 f"({', '.join(changed)} differ); give the same ones, or another --out"
             )
+        self.best, self.carried = checkpoint.restore(
+            self.ranks.load(place, self.model),
+            model=self.model,
+            optimiser=self.optimiser,
+            parts=self.config.accumulate,
+            rows=self.config.batch_size // self.ranks.world,
+        )
         self.outcome = Outcome(
             numbers["curve"],
             numbers["step"],
@@ -328,11 +337,12 @@ class _Loop:
         self.best_nats = math.inf if numbers["best_nats"] is None else numbers["best_nats"]
         self.worse, self.loss_steps = numbers["worse"], numbers["loss_steps"]
         self.loss_sum.fill_(numbers["loss_sum"])
+        self.saved = self.outcome.wall_seconds
 
     @contextlib.contextmanager
     def _metrics(self) -> Iterator[Callable[[dict], None]]:
         """Append JSON lines; after a resume, lines the lost steps had written are dropped first."""
-        if self.folder is None:
+        if self.folder is None or not self.ranks.first:
             yield lambda point: None
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -350,19 +360,26 @@ class _Loop:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag, so that a step is finished; a second one stops at once."""
+def _interruptible(ranks: Ranks) -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a flag, so that a step is finished; a second one stops at once.
+
+    Several ranks are told by torchrun, which tells them twice, and kills them if they take 30 seconds.
+    """
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
 
     def handle(signum, frame) -> None:
-        signal.signal(signal.SIGINT, former)
+        if ranks.world == 1:
+            signal.signal(signum, former[signum])
         flag.set()
 
-    former = signal.signal(signal.SIGINT, handle)
+    former = {stop: signal.signal(stop, handle) for stop in ranks.stops}
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, former)
+        for stop, handler in former.items():
+            signal.signal(
+                stop, handler if ranks.world == 1 or not flag.is_set() else signal.SIG_IGN
+            )

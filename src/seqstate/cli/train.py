@@ -6,6 +6,8 @@
   seqstate train pairs.tsv --state "seq2seq(width=256)" --tokenizer char --out translator
   seqstate train book.txt --state attention --objective masked --out reader    to probe
 
+  torchrun --standalone --nproc_per_node 2 -m seqstate train book.txt --out model    two processes, one model
+
 Stopped (Ctrl-C, a crash, a power cut)? The same command with --resume goes on and ends with the same weights.
 """
 
@@ -45,6 +47,12 @@ def add_arguments(parser) -> None:
         "--checkpoint-seconds", type=float, default=20.0, help="training time between checkpoints"
     )
     parser.add_argument(
+        "--parallel",
+        default="ddp",
+        choices=["ddp", "fsdp"],
+        help="under torchrun: each process holds the whole model, or stores a share of it",
+    )
+    parser.add_argument(
         "--tensorboard", metavar="DIR", help="write curves for TensorBoard into this folder too"
     )
     shared.add_budget_options(parser)
@@ -53,6 +61,13 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    from seqstate.ranks import joined
+
+    with joined(options.parallel, Path(options.out)) as ranks:
+        return _train(options, ranks)
+
+
+def _train(options, ranks) -> int:
     from seqstate.cli import display, tensorboard
     from seqstate.core.record import Run
     from seqstate.match import parameters_of
@@ -60,21 +75,25 @@ def run(options) -> int:
     from seqstate.run import execute
 
     folder = Path(options.out)
-    energy = energy_for(options.state, options.energy)
-    config = shared.run_config(
-        options, state=options.state, energy=energy, corpus="", seed=options.seed
-    )
-    shared.with_budget(config, options, 1)  # refuses bad budgets before any work
-    if options.tensorboard:
-        tensorboard.check()
-    guard(folder, resume=options.resume, overwrite=options.overwrite)
-    with display.preparing() as preparing:
-        corpus = shared.corpus_of(options, options.text, preparing)
-    config = shared.with_budget(config.replace(corpus=corpus.id), options, len(corpus.train))
-    # refuses unknown parts and options before the folder is touched
-    parameters_of(config.state, energy, corpus.tokenizer.vocab_size, config.tie, config.head_width)
+    with ranks.together():
+        energy = energy_for(options.state, options.energy)
+        config = shared.run_config(
+            options, state=options.state, energy=energy, corpus="", seed=options.seed
+        )
+        shared.with_budget(config, options, 1)  # refuses bad budgets before any work
+        ranks.check(config, options.text)
+        if options.tensorboard:
+            tensorboard.check()
+        guard(folder, resume=options.resume, overwrite=options.overwrite)
+        with display.preparing() as preparing, ranks.in_turn():
+            corpus = shared.corpus_of(options, options.text, preparing)
+        config = shared.with_budget(config.replace(corpus=corpus.id), options, len(corpus.train))
+        # refuses unknown parts and options before the folder is touched
+        shape = corpus.tokenizer.vocab_size, config.tie, config.head_width
+        parameters_of(config.state, energy, *shape)
+    ranks.alike(config.key)
     if options.objective == "masked":
-        return _masked(config, corpus, folder, options)
+        return _masked(config, corpus, folder, options, ranks)
     finished = folder / "run.json"
     if options.resume and finished.exists():
         result = Run.load(finished)
@@ -84,12 +103,14 @@ def run(options) -> int:
             )
         display.note(f"{folder} is already finished")
     else:
-        if options.overwrite:
+        if options.overwrite and ranks.first:
             clear(folder)
         shared.tell_corpus(corpus, display.note)
+        tell_ranks(config, options, ranks)
+        curves = options.tensorboard if ranks.first else None
         with (
             display.training(options.state) as shown,
-            tensorboard.logging_to(options.tensorboard, shown) as watch,
+            tensorboard.logging_to(curves, shown) as watch,
         ):
             result = execute(
                 config,
@@ -98,12 +119,14 @@ def run(options) -> int:
                 resume=options.resume,
                 watch=watch,
                 checkpoint_seconds=options.checkpoint_seconds,
+                ranks=ranks,
             )
-    show(result, folder, as_json=options.json)
+    if ranks.first:
+        show(result, folder, as_json=options.json)
     return 0
 
 
-def _masked(config, corpus, folder: Path, options) -> int:
+def _masked(config, corpus, folder: Path, options, ranks) -> int:
     import json
 
     from seqstate.cli import display
@@ -112,9 +135,10 @@ def _masked(config, corpus, folder: Path, options) -> int:
     if options.resume and (folder / RECORD).exists():
         raise ValueError(f"{folder} is already finished; name another --out, or add --overwrite")
     check(config, corpus)
-    if options.overwrite:
+    if options.overwrite and ranks.first:
         clear(folder)
     shared.tell_corpus(corpus, display.note)
+    tell_ranks(config, options, ranks)
     with display.training(f"{options.state}, masked") as watch:
         _, readings = learn(
             config,
@@ -123,7 +147,10 @@ def _masked(config, corpus, folder: Path, options) -> int:
             resume=options.resume,
             watch=watch,
             checkpoint_seconds=options.checkpoint_seconds,
+            ranks=ranks,
         )
+    if not ranks.first:
+        return 0
     if options.json:
         found = {reading.name: reading.value for reading in readings}
         print(json.dumps({**found, "corpus": corpus.id}, indent=1))
@@ -138,10 +165,21 @@ def _masked(config, corpus, folder: Path, options) -> int:
     return 0
 
 
+def tell_ranks(config, options, ranks) -> None:
+    from seqstate.cli import display
+
+    if ranks.world > 1:
+        rows = config.batch_size // ranks.world
+        display.note(
+            f"{ranks.world} ranks ({options.parallel}): each reads {rows} of {config.batch_size} rows"
+        )
+
+
 OURS = {
     "masked.json",
     "run.json",
     "checkpoint.safetensors",
+    "checkpoint.shards",
     "metrics.jsonl",
     "config.json",
     "model.safetensors",
@@ -166,7 +204,10 @@ def guard(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 def clear(folder: Path) -> None:
     """Remove a former run's files, and nothing else."""
-    for name in OURS:
+    from seqstate import checkpoint
+
+    checkpoint.remove(folder)
+    for name in OURS - {checkpoint.SHARDS}:
         (folder / name).unlink(missing_ok=True)
 
 
