@@ -73,17 +73,19 @@ def read(place: Path, model: nn.Module, mesh: DeviceMesh) -> dict[str, Tensor]:
     weights, wanted = checkpoint.weights(model), {}
     for name, stored in known.items():
         kind, _, rest = name.partition(".")
-        plain = {"size": stored.size, "dtype": stored.properties.dtype}
+        size, dtype = stored.size, stored.properties.dtype
         if kind == "carried":
-            wanted[name] = zeros(**plain, device_mesh=mesh, placements=[Shard(0)])
+            wanted[name] = zeros(size, dtype=dtype, device_mesh=mesh, placements=[Shard(0)])
         elif name.startswith(OWN):
-            wanted[name] = torch.zeros(**plain)
+            wanted[name] = torch.zeros(size, dtype=dtype)
         elif kind in ("model", "best") and rest in weights:
             wanted[name] = torch.zeros_like(weights[rest])
         elif kind == "optimiser":
             parameter, _, moment = rest.rpartition(".")
             like = weights.get(parameter) if moment != "step" else None
-            wanted[name] = torch.zeros(**plain) if like is None else torch.zeros_like(like)
+            wanted[name] = (
+                torch.zeros(size, dtype=dtype) if like is None else torch.zeros_like(like)
+            )
     dcp.load(wanted, storage_reader=reader)
     return _mine(wanted)
 
