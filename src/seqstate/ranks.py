@@ -183,7 +183,7 @@ def joined(kind: str, folder: Path) -> Iterator[Ranks]:
     Raises ValueError for fsdp in a process that was started alone.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from seqstate.distributed import joined_group
+        from seqstate.launched import joined_group
 
         with joined_group(kind, folder) as ranks:
             yield ranks

@@ -376,10 +376,13 @@ def _interruptible(ranks: Ranks) -> Iterator[threading.Event]:
         flag.set()
 
     former = {stop: signal.signal(stop, handle) for stop in ranks.stops}
+    after = former
     try:
         yield flag
+    except BaseException:
+        if ranks.world > 1:  # torchrun's next signal must not come before the reason is told
+            after = dict.fromkeys(former, signal.SIG_IGN)
+        raise
     finally:
-        for stop, handler in former.items():
-            signal.signal(
-                stop, handler if ranks.world == 1 or not flag.is_set() else signal.SIG_IGN
-            )
+        for stop, handler in after.items():
+            signal.signal(stop, handler)

@@ -15,7 +15,8 @@ import torch.distributed as dist
 
 from ranks.runs import RESUMED, TASKS, Killed, config, curve, killed, sides, train
 from seqstate import shards
-from seqstate.distributed import Replicated, Sharded, joined_group
+from seqstate.distributed import Replicated, Sharded
+from seqstate.launched import joined_group
 from seqstate.material import material_of
 from seqstate.model import build_model
 
