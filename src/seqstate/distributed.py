@@ -78,7 +78,7 @@ class Several(Ranks):
             refusal = error
         told: list[Any] = [None] * self.world
         dist.all_gather_object(told, None if refusal is None else str(refusal))
-        if refusal is not None:
+        if refusal is not None and self.first:
             raise refusal
         for rank, reason in enumerate(told):
             if reason is not None:
@@ -154,10 +154,8 @@ class Replicated(Several):
 
     def wrap(self, model: nn.Module) -> Callable[..., tuple[Tensor, Any]]:
         self.inside = _Step(model)
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "`broadcast_buffers` is deprecated"
-            )  # not before 2.13
+        with warnings.catch_warnings():  # what should stand in its place is not in older versions
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
             self.step = DistributedDataParallel(self.inside, broadcast_buffers=False)
         return self.step
 

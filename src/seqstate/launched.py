@@ -29,7 +29,7 @@ def joined_group(kind: str, folder: Path) -> Iterator[Several]:
     try:
         with _first_tells(dist.get_rank()):
             yield GROUPS[kind]()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun sends it once more
         raise
     except RuntimeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from typing import NoReturn
@@ -43,7 +44,8 @@ class Parser(ArgumentParser):
             text,
         )
         text = re.sub(r"^argument command: ", "", text)
-        print(f"seqstate: error: {text}; see {self.prog} --help", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun all ranks are given the same
+            print(f"seqstate: error: {text}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 
 
