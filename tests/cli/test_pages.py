@@ -44,6 +44,10 @@ NOT_RUN = {  # pattern of a command -> why it does not run here
     r"seqstate claim \w+ (?!.*--report-only)": "takes hours, and minutes at --effort small; the real parser "
     "understands it, the claim and the count of its texts are right, and test_claim.py runs two small",
     r"(\S+=\S+ )*python benchmarks/": "minutes on an idle machine; its own parser understands it",
+    r"torchrun ": "tests/cli/test_torchrun.py runs two ranks; here the real parser understands it",
+    r"seqstate compare .*--cluster": "there is no such cluster here; tests/pool has its own, and the real "
+    "parser understands it",
+    r"(ray start|dask (scheduler|worker)) ?": "servers that do not end; tests/pool begins its own",
 }
 FOUND = [block for page in PAGES for block in blocks(page)]
 RUN = [block for block in FOUND if block.commands() or block.language == "python"]
@@ -191,7 +195,18 @@ def parsed(words: list[str]):
     return options[options.command]
 
 
-CHECKS = dict(zip(NOT_RUN, [extras, None, None, target, named, claim, script], strict=True))
+def ranks(words: list[str]) -> None:
+    assert words[words.index("-m") + 1] == "seqstate"
+    parsed(words[words.index("seqstate") :])
+
+
+CHECKS = dict(
+    zip(
+        NOT_RUN,
+        [extras, None, None, target, named, claim, script, ranks, parsed, None],
+        strict=True,
+    )
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "coded_driver.h"
+#include "coded_fixed.h"
 #include "sanitise.h"
 
 namespace {
@@ -52,14 +53,16 @@ bool holds(const seqstate::Isa& isa, const Case& c, std::mt19937& random) {
     return false;
   std::vector<double> errors{distance(found, nll), distance(of_tables, to_tables), distance(of_bias, to_bias)};
   Floats scores(c.rows * c.words);
-  if (seqstate::coded_logits(p, isa, nullptr, scores.data()) != 0) return false;
+  if (seqstate::coded_logits(p, isa, nullptr, false, scores.data()) != 0) return false;
   errors.push_back(distance(scores, logits));
   if (c.codes <= seqstate::kScanCodes) {
     std::vector<uint32_t> packed(seqstate::scan_size(c.words, c.groups));
     seqstate::pack_scan(c.words, c.groups, code.data(), packed.data());
-    std::fill(scores.begin(), scores.end(), NAN);
-    if (seqstate::coded_logits(p, isa, packed.data(), scores.data()) != 0) return false;
-    errors.push_back(distance(scores, logits));
+    for (int fixed = 0; fixed <= seqstate::can_scan_fixed(); ++fixed) {
+      std::fill(scores.begin(), scores.end(), NAN);
+      if (seqstate::coded_logits(p, isa, packed.data(), fixed, scores.data()) != 0) return false;
+      errors.push_back(distance(scores, logits));
+    }
   }
   for (double error : errors)
     if (!(error < 1e-4)) {

@@ -126,6 +126,7 @@ def test_a_second_derivative_goes_through_torch():
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_logits_are_torchs_bit_for_bit(monkeypatch, shape, isa):
     monkeypatch.setenv("SEQSTATE_ISA", isa)
+    monkeypatch.setattr(coded, "scans_fixed", lambda: False)
     (tables, bias), codes, *_ = draw(*shape)
     tables, bias = tables.detach(), bias.detach()
     for offset in (bias, None):
@@ -134,6 +135,37 @@ def test_logits_are_torchs_bit_for_bit(monkeypatch, shape, isa):
         assert (packed is None) == (shape[3] > 16)
         assert torch.equal(coded.coded_logits(tables, codes, offset, packed), wanted)
         assert torch.equal(coded.coded_logits(tables[0], codes, offset), wanted[0])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e20])
+@pytest.mark.parametrize("shape", [*(s for s in SHAPES if s[3] <= 16), (3, 100, 256, 16)], ids=str)
+def test_sums_in_fixed_point_are_as_near_as_stated(shape, size):
+    (tables, bias), codes, *_ = draw(*shape, size=size)
+    tables, bias = tables.detach(), bias.detach()
+    found = coded.coded_logits(tables, codes, bias, coded.pack(codes))
+    wanted = tiles.coded_logits(tables.double(), codes, bias.double())
+    ranges = tables.amax(-1) - tables.amin(-1)  # R G
+    stated = shape[2] / 2**25 * ranges.amax(-1)
+    rounding = (tables.abs().amax(-1).sum(-1) + ranges.sum(-1) + bias.abs().max()) / 2**23
+    assert ((found - wanted).abs().amax(-1) <= stated + rounding).all()
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan"), 3e38])
+def test_numbers_that_no_fixed_point_holds_are_added_as_floats(number):
+    (tables, bias), codes, *_ = draw(3, 200, 6, 16)
+    tables, bias = tables.detach(), bias.detach()
+    tables[1, 2, 5], tables[1, 2, 6] = number, -3e38
+    found = coded.coded_logits(tables, codes, bias, coded.pack(codes))
+    wanted = tiles.coded_logits(tables, codes, bias)
+    torch.testing.assert_close(found[1], wanted[1], atol=0, rtol=0, equal_nan=True)
+    torch.testing.assert_close(found, wanted, equal_nan=True)
+
+
+def test_more_groups_than_32_bits_add_up_are_added_as_floats():
+    (tables, bias), codes, *_ = draw(2, 80, 257, 3)
+    tables, bias = tables.detach(), bias.detach()
+    found = coded.coded_logits(tables, codes, bias, coded.pack(codes))
+    assert torch.equal(found, tiles.coded_logits(tables, codes, bias))
 
 
 def test_what_does_not_fit_is_refused():

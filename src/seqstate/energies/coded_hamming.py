@@ -8,8 +8,8 @@ How the codes are found:
 `straight_through`  every word keeps a vector of D numbers while training and is scored as its nearest
                     codes; the gradient reaches the vector as if it had not been rounded (van den Oord
                     et al. 2017, https://arxiv.org/abs/1711.00937) and the codes as they are.
-`soft`              a word is a mixture of codes, softmax over -G |w_g - c|^2 / temperature; `anneal` divides
-                    the temperature over a training. A loss costs as an inner product of width G C.
+`soft`              a word is the mean of the codes of each group, weighed by softmax over
+                    -G |w_g - c|^2 / temperature; `anneal` divides the temperature over a training.
 `fixed`             codes are data (`codes`, uint8): from `from_dense`, `from_multi_hamming` or `freeze`.
 Source: the essay (catsmile.info/3002, 2022) with product quantisation, Jegou, Douze & Schmid 2011.
 """
@@ -26,7 +26,7 @@ from seqstate import native
 from seqstate.core.energy import EnergyHead, Head
 from seqstate.core.schedule import Scheduled, geometric
 from seqstate.energies import _quantise as quantise
-from seqstate.energies._features import check_groups, feature_sum, squared_distance
+from seqstate.energies._features import check_groups, feature_sum
 from seqstate.native import tiles
 from seqstate.native.coded import pack, worth
 
@@ -104,11 +104,9 @@ class CodedHamming(Head, Scheduled):
             if tables.requires_grad:
                 return tiles.coded_logits(tables, self.codes, self.bias)
             return native.coded_logits(tables, self.codes, self.bias, self._packed_codes())
-        if self.learn == "soft":
-            return self.tables(hidden).flatten(-2) @ self._shares().T + self.bias
         rows = self._projected(hidden)
         rows = rows.reshape(-1, self.width)
-        return (self._dense(rows, self._rounded()) + self.bias).unflatten(0, hidden.shape[:-1])
+        return (self._dense(rows, self._words()) + self.bias).unflatten(0, hidden.shape[:-1])
 
     def score(
         self, hidden: Float[Tensor, "*B D"], words: Int[Tensor, "*B C"]
@@ -120,13 +118,10 @@ class CodedHamming(Head, Scheduled):
         return tables.gather(-1, places).squeeze(-1).sum(-1) + self.bias[words]
 
     def nll(self, hidden: Float[Tensor, "R D"], targets: Int[Tensor, " R"]) -> Float[Tensor, " R"]:
-        if self.learn == "soft":
-            tables = self.tables(hidden).flatten(-2)
-            return native.cross_entropy_inner(tables, self._shares(), self.bias, targets)
         looked_up = self.learn == "fixed" and worth(self.groups, self.codes_per_group)
         if looked_up and native.usable(hidden, self.bias, self.books):
             return native.cross_entropy_coded(self.tables(hidden), self.codes, self.bias, targets)
-        rows, words = self._projected(hidden), self._rounded()
+        rows, words = self._projected(hidden), self._words()
         if self.form == "inner":
             return native.cross_entropy_inner(rows, words, self.bias, targets)
         return native.cross_entropy_multi_hamming(rows, words, *self._scalars(), self.bias, targets)
@@ -165,7 +160,9 @@ class CodedHamming(Head, Scheduled):
 
     def rank_bound(self) -> int | None:
         coded = self.groups * (self.codes_per_group - 1) + 1
-        return min(coded, self.width + 1) if self.form == "inner" else coded
+        if self.form == "inner":
+            return min(coded, self.width + 1)
+        return None if self.learn == "soft" else coded  # a mixture is no longer one of C vectors
 
     def start_from(self, log_unigram: Float[Tensor, " V"]) -> None:
         with torch.no_grad():
@@ -286,16 +283,20 @@ class CodedHamming(Head, Scheduled):
     def _projected(self, hidden: Tensor) -> Tensor:
         return hidden if self.project is None else self.project(hidden)
 
-    def _rounded(self) -> Float[Tensor, "V D"]:
+    def _words(self) -> Float[Tensor, "V D"]:
         """Every word as its codes spell it; a vector still learnt passes its gradient through."""
+        if self.learn == "soft":
+            return self._mixed()
         decoded = quantise.decode(self.books, self.word_codes())
         return decoded if self.learn == "fixed" else decoded + (self.weight - self.weight.detach())
 
-    def _shares(self) -> Float[Tensor, "V GC"]:
-        """How much of each code a word is."""
+    def _mixed(self) -> Float[Tensor, "V D"]:
+        """Every word as the mean of the codes, the nearer the heavier."""
         parts = zip(self.weight.chunk(self.groups, -1), self.books, strict=True)
-        cold = -self.groups / self.temperature
-        return torch.cat([(cold * squared_distance(w, c)).softmax(-1) for w, c in parts], -1)
+        cold = self.groups / self.temperature
+        # the words' own lengths are the same for all codes, so they cancel
+        nearness = [(w @ c.T - c.square().sum(-1) / 2, c) for w, c in parts]
+        return torch.cat([(2 * cold * near).softmax(-1) @ c for near, c in nearness], -1)
 
     def _dense(self, rows: Tensor, words: Tensor) -> Tensor:
         if self.form == "inner":

@@ -2,12 +2,14 @@
 
 A word is one of C codes in each of G groups (`codes` [V, G], one byte each), a row is a table of what each
 code adds to a logit. The loss keeps nothing of size R x V; its gradient is that of the tables and the bias.
-The logits of a row are sums in float32 in the order of the groups, bit for bit those of torch; up to 16 codes
-are looked up in registers, from codes packed to four bits (`pack`).
+The logits of a row are sums in float32 in the order of the groups, bit for bit those of torch. Up to 16 codes
+are looked up in registers, from codes packed to four bits (`pack`); where the processor permutes bytes, their
+sums are exact sums of 24-bit numbers: off by at most G / 2^25 of the widest group's range, as float32 is.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -53,14 +55,32 @@ def coded_logits(
     """Logits of all words, without a gradient. packed: `pack(codes)`, which is read faster."""
     if not (native.usable(tables, bias) and codes.device.type == "cpu"):
         return tiles.coded_logits(tables, codes, bias)
-    rows = plain(tables).reshape(-1, *tables.shape[-2:])
     if packed is None:
         _check_codes(tables, codes)
-    bias, codes = plain(bias), codes.contiguous()
-    out = torch.empty(len(rows), len(codes))
-    call = _call(rows, bias, codes, None, Options("coded", 0.0, 0.0))
-    native.extension().coded_logits(*call, _address(packed), out.data_ptr())
-    return out.reshape(*tables.shape[:-2], len(codes))
+    # little is called here: one row takes less time than the caches take to be filled with Python
+    tables, bias = tables.contiguous(), None if bias is None else bias.contiguous()
+    codes = codes if packed is not None else codes.contiguous()
+    *many, groups, each = tables.shape
+    out = torch.empty(*many, len(codes))
+    native.extension().coded_logits(
+        native.isa(),
+        1,
+        math.prod(many),
+        len(codes),
+        groups,
+        each,
+        *map(_address, (tables, codes, bias, None)),
+        *(IGNORE, 0.0, 0.0),
+        _address(packed),
+        packed is not None and scans_fixed(),
+        out.data_ptr(),
+    )
+    return out
+
+
+def scans_fixed() -> bool:
+    """True if packed codes are scanned in fixed point: AVX-512 with VBMI and VNNI."""
+    return native.isa_names()[native.isa()] == "avx512" and native.extension().can_scan_fixed()
 
 
 def worth(groups: int, codes: int) -> bool:

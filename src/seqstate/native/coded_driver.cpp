@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "coded_fixed.h"
 #include "softmax.h"
 #include "work.h"
 
@@ -213,20 +214,27 @@ void look_up_row(const CodedProblem& p, const float* tables, float* out) {
 
 }  // namespace
 
-int64_t coded_logits(const CodedProblem& p, const Isa& isa, const uint32_t* packed, float* out) {
-  const int64_t numbers = round_up(p.groups, kScanGroups) * kScanCodes;
-  Arena arena(packed ? numbers : 0);
+int64_t coded_logits(const CodedProblem& p, const Isa& isa, const uint32_t* packed, bool fixed, float* out) {
+  const int groups = (int)round_up(p.groups, kScanGroups);
+  Arena arena(packed ? groups * (int64_t)kScanCodes + fixed_bytes(groups) / 4 + 16 : 0);
   if (!arena.ok()) return 1;
-  float* tables = arena.take(numbers);
-  if (packed) std::fill_n(tables, numbers, 0.0f);
+  float* tables = arena.take(groups * (int64_t)kScanCodes);
+  FixedTables in_fixed{tables, groups, arena.take<uint8_t>(fixed_bytes(groups)), 0.0f, 0.0f};
+  if (packed) std::fill_n(tables, groups * kScanCodes, 0.0f);
   for (int64_t r = 0; r < p.rows; ++r, out += p.words) {
     const float* from = p.tables + r * p.groups * p.codes;
-    for (int g = 0; packed && g < p.groups; ++g)
-      std::memcpy(tables + g * kScanCodes, from + g * p.codes, sizeof(float) * p.codes);
-    if (packed)
-      scan_row(p, isa, packed, tables, out);
-    else
+    if (!packed) {
       look_up_row(p, from, out);
+      continue;
+    }
+    for (int g = 0; g < p.groups; ++g) {  // codes that no word has must not widen the range
+      float* to = std::copy_n(from + g * p.codes, p.codes, tables + g * kScanCodes);
+      std::fill(to, tables + (g + 1) * kScanCodes, from[g * p.codes]);
+    }
+    if (fixed && fix_tables(in_fixed))
+      scan_fixed(in_fixed, p.words, packed, p.bias, out);
+    else
+      scan_row(p, isa, packed, tables, out);
   }
   return 0;
 }

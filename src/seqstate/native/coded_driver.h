@@ -31,7 +31,8 @@ int64_t scan_size(int64_t words, int groups);
 void pack_scan(int64_t words, int groups, const uint8_t* code, uint32_t* packed);
 
 // out (R x V) = bias + what the codes of every word add: `packed` if there is one, else `code`. Terms are added
-// in the order of the groups. 0, or 1 when memory is short.
-int64_t coded_logits(const CodedProblem&, const Isa&, const uint32_t* packed, float* out);
+// in the order of the groups, or exactly and in fixed point (coded_fixed.h; only if can_scan_fixed() and packed).
+// 0, or 1 when memory is short.
+int64_t coded_logits(const CodedProblem&, const Isa&, const uint32_t* packed, bool fixed, float* out);
 
 }  // namespace seqstate

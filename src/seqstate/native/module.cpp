@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "coded_driver.h"
+#include "coded_fixed.h"
 #include "driver.h"
 #include "heads.h"
 #include "slots.h"
@@ -158,13 +159,16 @@ PyObject* coded_logits(PyObject*, PyObject* args) {
   int threads = 1;
   seqstate::CodedProblem p{};
   const uint32_t* packed = nullptr;
+  bool fixed = false;
   float* logits = nullptr;
   in.take(isa, threads);
   read(in, p);
-  in.take(packed, logits);
+  in.take(packed, fixed, logits);
   if (!in.done()) return nullptr;
-  return outcome(released([&] { return seqstate::coded_logits(p, *isa, packed, logits); }));
+  return outcome(released([&] { return seqstate::coded_logits(p, *isa, packed, fixed, logits); }));
 }
+
+PyObject* can_scan_fixed(PyObject*, PyObject*) { return PyBool_FromLong(seqstate::can_scan_fixed()); }
 
 PyObject* scan_size(PyObject*, PyObject* args) {
   Arguments in(args);
@@ -245,6 +249,7 @@ PyMethodDef methods[] = {
     {"coded_backward", Pass<seqstate::coded_backward>::run, METH_VARARGS, "As backward, for words that are codes."},
     {"coded_workspace", coded_workspace, METH_VARARGS, "As workspace, for words that are codes."},
     {"coded_logits", coded_logits, METH_VARARGS, "Logits of all words that are codes."},
+    {"can_scan_fixed", can_scan_fixed, METH_NOARGS, "Whether logits can be added up in fixed point here."},
     {"scan_size", scan_size, METH_VARARGS, "Numbers of 32 bits that packed codes take."},
     {"pack_scan", pack_scan, METH_VARARGS, "Codes as a scan reads them."},
     {"split_heads", split_heads, METH_VARARGS, "Queries, keys and values of a projection."},

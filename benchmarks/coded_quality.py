@@ -1,0 +1,287 @@
+"""What codes cost: held-out perplexity of a dense head, of codes fitted to it, and of codes learnt jointly.
+
+    python benchmarks/coded_quality.py TEXT... --out coded                 (the whole table, one seed)
+    python benchmarks/coded_quality.py TEXT... --out coded --parity --seeds 0 1 2
+    python benchmarks/coded_quality.py TEXT... --out coded --steps 20 --tune 5     (to try it)
+
+One word LSTM is trained for --steps under a dense head: `inner`, and for the sigmoid form `multi_hamming`
+with as many groups as the codes have. From it go: `dense, more` (--tune further steps), `fitted` (codes in
+place of the head, nothing trained), `fitted, tuned` (--tune further steps, codes fixed). `straight-through`
+and `annealed` learn codes from the start, for --steps + --tune. So every row but `dense` and `fitted` has
+taken the same number of steps, and is compared with `dense, more`; `fitted` with `dense`.
+
+All of the held-out tenth is read, the state carried, and nothing is chosen by it. --parity: only G32 C256,
+fitted. Run it again after an interruption: finished cells are kept in --out, the unfinished one goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seqstate.core.record import RunConfig, write_json
+from seqstate.energies import CodedHamming
+from seqstate.errors import Interrupted
+from seqstate.model import NeuralLM, build_model
+from seqstate.text.store import Corpus, prepare
+from seqstate.train import fit
+
+SIZES = ((16, 16), (32, 16), (16, 256), (32, 256))  # G and C
+FORMS = ("inner", "sigmoid")
+JOINT = {"straight-through": "straight_through", "annealed": "soft"}
+ANNEAL = 100.0
+STATES = 8192  # hidden vectors the codes are fitted to
+ROWS = 8  # stretches the held-out text is read in
+
+
+class Cells:
+    """The measured cells of one text, on disk: a cell asked for again is not computed again."""
+
+    def __init__(self, corpus: Corpus, options: argparse.Namespace) -> None:
+        self.corpus, self.options, self.path = corpus, options, options.out / "result.json"
+        settings = {
+            "corpus": corpus.id,
+            "words": corpus.tokenizer.vocab_size,
+            "width": options.width,
+            "steps": options.steps,
+            "tune": options.tune,
+        }
+        self.found = {"settings": settings, "cells": {}}
+        if self.path.exists():
+            self.found = json.loads(self.path.read_text(encoding="utf-8"))
+            if self.found["settings"] != settings:
+                sys.exit(
+                    f"{self.path} has other settings: {self.found['settings']}; take another --out"
+                )
+
+    def measured(self, name: str, make) -> dict[str, float]:
+        """The cell `name`; make: a function that returns the model, if it is not there yet."""
+        cells = self.found["cells"]
+        if name not in cells:
+            began = time.process_time()
+            model = make()
+            spent = time.process_time() - began
+            cells[name] = {"perplexity": perplexity(model, self.corpus.valid), "cpu_seconds": spent}
+            write_json(self.path, self.found)
+            print(
+                f"{name}: perplexity {cells[name]['perplexity']:.2f} ({spent:.0f} CPU s)",
+                flush=True,
+            )
+        return cells[name]
+
+    def trained(self, name: str, model: NeuralLM, steps: int, lr: float, seed: int) -> NeuralLM:
+        """`model` after these steps; the training goes on where it was interrupted."""
+        config = RunConfig(
+            state="lstm",
+            energy=name,
+            corpus=self.corpus.id,
+            seed=seed,
+            steps=steps,
+            batch_size=32,
+            context=32,
+            lr=lr,
+            weight_decay=0.0,
+            eval_every=steps,
+        )
+
+        def watch(progress) -> None:
+            if progress.step % 100 == 0:
+                print(
+                    f"  {name}: step {progress.step} of {steps}, {progress.train_nats:.3f}",
+                    flush=True,
+                )
+
+        folder = self.options.out / "models" / name.replace("/", "-").replace(", ", "-")
+        kept = folder / "weights.pt"
+        if kept.exists():
+            model.load_state_dict(torch.load(kept, weights_only=True))
+            return model.eval()
+        fit(
+            model, self.corpus.train, self.corpus.valid[: 64 * ROWS], config,
+            folder=folder, resume=True, watch=watch,
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), kept)
+        return model
+
+    def fresh(self, energy: str, seed: int) -> NeuralLM:
+        torch.manual_seed(seed)
+        return build_model(
+            f"lstm(width={self.options.width})",
+            energy,
+            vocab_size=self.corpus.tokenizer.vocab_size,
+            tie=False,
+            dropout=self.options.dropout,
+        )
+
+    def dense(self, form: str, groups: int, seed: int) -> tuple[str, NeuralLM]:
+        energy = "inner" if form == "inner" else f"multi_hamming(groups={groups})"
+        name = f"{seed}/{form}" + ("" if form == "inner" else f" G{groups}")
+        model = self.fresh(energy, seed)
+        self.trained(f"{name}/dense", model, self.options.steps, self.options.lr, seed)
+        self.measured(f"{name}/dense", lambda: model)
+        return name, model
+
+    def fitted(self, dense: NeuralLM, form: str, groups: int, codes: int) -> NeuralLM:
+        """Its body, with codes in place of its head."""
+        counts = torch.bincount(torch.from_numpy(np.array(self.corpus.train, dtype=np.int64)),
+                                minlength=dense.vocab_size)  # fmt: skip
+        hidden = states(dense, self.corpus.train)
+        if form == "inner":
+            head = CodedHamming.from_dense(dense.head, hidden, counts, groups=groups, codes=codes)
+        else:
+            head = CodedHamming.from_multi_hamming(dense.head, hidden, counts, codes=codes)
+        dense.head = head
+        return dense
+
+
+def states(model: NeuralLM, ids) -> torch.Tensor:
+    """Hidden vectors of the beginning of 64 stretches of a text, evenly spread."""
+    starts = np.arange(64)[:, None] * (len(ids) // 64) + np.arange(STATES // 64)
+    with torch.inference_mode():
+        read = torch.from_numpy(np.asarray(ids)[starts].astype(np.int64))
+        return model.eval().hidden(read)[0].flatten(0, 1)
+
+
+def perplexity(model: NeuralLM, ids) -> float:
+    length = (len(ids) - 1) // ROWS
+    rows = np.asarray(ids)[np.arange(ROWS)[:, None] * length + np.arange(length + 1)]
+    read, state, total = torch.from_numpy(rows.astype(np.int64)), None, 0.0
+    model.eval()
+    with torch.inference_mode():
+        for at in range(0, length, 128):
+            piece = read[:, at : at + 129]
+            nats, state = model.nll(piece[:, :-1], piece[:, 1:], state)
+            total += nats.double().sum().item()
+    return math.exp(total / (ROWS * length))
+
+
+def after_training(cells: Cells, form: str, groups: int, codes: int, seed: int) -> None:
+    options = cells.options
+    name, dense = cells.dense(form, groups, seed)
+    more = f"{name}/dense, more"
+    cells.measured(
+        more,
+        lambda: cells.trained(
+            more, cells.dense(form, groups, seed)[1], options.tune, options.tune_lr, seed
+        ),
+    )
+    size = f"{seed}/{form} G{groups} C{codes}"
+    cells.measured(f"{size}/fitted", lambda: cells.fitted(dense, form, groups, codes))
+
+    def tuned() -> NeuralLM:
+        model = cells.fitted(cells.dense(form, groups, seed)[1], form, groups, codes)
+        return cells.trained(f"{size}/fitted, tuned", model, options.tune, options.tune_lr, seed)
+
+    cells.measured(f"{size}/fitted, tuned", tuned)
+
+
+def jointly(cells: Cells, form: str, groups: int, codes: int, way: str, seed: int) -> None:
+    learn = f"'{JOINT[way]}'" + (f", anneal={ANNEAL}" if way == "annealed" else "")
+    energy = f"coded_hamming(groups={groups}, codes={codes}, form='{form}', learn={learn})"
+    name, options = f"{seed}/{form} G{groups} C{codes}/{way}", cells.options
+
+    def learnt() -> NeuralLM:
+        model = cells.trained(
+            name, cells.fresh(energy, seed), options.steps + options.tune, options.lr, seed
+        )
+        model.head = model.head.freeze()
+        return model
+
+    cells.measured(name, learnt)
+
+
+def table(found: dict, seed: int) -> str:
+    """The cells of one seed as a table: perplexity, and the difference to the dense model of equal steps."""
+    cells = {name: cell["perplexity"] for name, cell in found["cells"].items()}
+    lines = ["| form | codes | bytes a word | dense | dense, more | fitted | fitted, tuned | " +
+             " | ".join(JOINT) + " |", "|" + "---|" * 9]  # fmt: skip
+
+    def shown(value: float | None, against: float | None) -> str:
+        if value is None or against is None:
+            return "-"
+        return f"{value:.1f} ({100 * (value / against - 1):+.1f} %)"
+
+    for form in FORMS:
+        for groups, codes in SIZES:
+            dense = f"{seed}/{form}" + ("" if form == "inner" else f" G{groups}")
+            base, more = cells.get(f"{dense}/dense"), cells.get(f"{dense}/dense, more")
+            size = f"{seed}/{form} G{groups} C{codes}"
+            got = [shown(cells.get(f"{size}/fitted"), base)]
+            got += [shown(cells.get(f"{size}/{way}"), more) for way in ("fitted, tuned", *JOINT)]
+            stored = groups * (4 if codes <= 16 else 8) // 8
+            ends = [f"{one:.1f}" if one else "-" for one in (base, more)]
+            lines.append(
+                f"| {form} | G{groups} C{codes} | {stored} | " + " | ".join([*ends, *got]) + " |"
+            )
+    return "\n".join(lines)
+
+
+def size(written: str) -> tuple[int, int]:
+    groups, codes = written.split("x")
+    return int(groups), int(codes)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "text", nargs="+", type=Path, help="files or folders; their last tenth is held out"
+    )
+    parser.add_argument("--out", type=Path, default=Path("coded"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--parity", action="store_true", help="only G32 C256, fitted")
+    parser.add_argument("--only", nargs="+", default=["fitted", *JOINT], choices=["fitted", *JOINT])
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
+    parser.add_argument(
+        "--sizes", type=size, nargs="+", default=SIZES, help="such as 16x256, G x C"
+    )
+    parser.add_argument("--words", type=int, default=6000, help="size of the vocabulary")
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=500, help="of 1,024 tokens")
+    parser.add_argument("--tune", type=int, default=200, help="further steps")
+    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--tune-lr", type=float, default=1e-3)
+    parser.add_argument("--dropout", type=float, default=0.3)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(1)
+    try:
+        corpus = prepare(options.text, tokenizer="word", vocab_size=options.words)
+    except ValueError as error:
+        sys.exit(f"coded_quality: {error}")
+    cells = Cells(corpus, options)
+    for seed in options.seeds:
+        try:
+            fill(cells, seed)
+        except Interrupted as stopped:
+            sys.exit(f"{stopped}; run the same command again to go on")
+        finally:
+            print(table(cells.found, seed))
+
+
+def fill(cells: Cells, seed: int) -> None:
+    options = cells.options
+    sizes = [(32, 256)] if options.parity else options.sizes
+    for way in ["fitted"] if options.parity else options.only:
+        for form in options.forms:
+            for groups, codes in sizes:
+                if way == "fitted":
+                    after_training(cells, form, groups, codes, seed)
+                else:
+                    jointly(cells, form, groups, codes, way, seed)
+
+
+if __name__ == "__main__":
+    main()
