@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from seqstate import native
 from seqstate.core.energy import EnergyHead, Head
 from seqstate.core.schedule import Scheduled, geometric
+from seqstate.energies import _code_fitting as fitting
 from seqstate.energies import _quantise as quantise
 from seqstate.energies._features import check_groups, feature_sum
 from seqstate.native import tiles
@@ -195,37 +196,30 @@ class CodedHamming(Head, Scheduled):
         logits then differ from the inner form's by less than sharpness^2 of their spread.
         Raises ValueError if `head` is not an inner product with a bias.
         """
-        weight, bias = _linear_parts(head, hidden)
-        states, words = hidden.detach().cpu().double(), weight.cpu().double()
-        check_groups(words.shape[1], groups)
-        mean = states.mean(0)
-        root, inverse = quantise.whitening(states, mean)
-        weights = _say(counts)
-        points = words @ root
-        points = (
-            points - (weights @ points) / weights.sum()
-        )  # the same for all words, so it cancels
-        rotation, books, labels = quantise.product_quantise(
-            points,
-            weights,
+        weight, bias = fitting.linear_parts(head, hidden)
+        check_groups(weight.shape[1], groups)
+        found = fitting.of_products(
+            weight,
+            bias,
+            hidden,
+            counts,
             groups=groups,
             codes=codes,
             rotations=rotations,
             rounds=rounds,
-            generator=torch.Generator().manual_seed(seed),
+            seed=seed,
         )
         options = {"groups": groups, "codes": codes, "form": form, "learn": "fixed"}
-        coded = cls(width=words.shape[1], vocab_size=len(words), project=True, **options)
+        coded = cls(width=weight.shape[1], vocab_size=len(weight), project=True, **options)
         coded = coded.to(weight)
-        project = rotation @ inverse
         with torch.no_grad():
-            coded.project.weight.copy_(project)
-            coded.project.bias.copy_(-project @ mean)
-            coded.books.copy_(books)
-            coded.codes.copy_(labels)
-            coded.bias.copy_(words @ mean + (0 if bias is None else bias.cpu().double()))
+            coded.project.weight.copy_(found.project)
+            coded.project.bias.copy_(found.offset)
+            coded.books.copy_(found.books)
+            coded.codes.copy_(found.codes)
+            coded.bias.copy_(found.bias)
             if form == "sigmoid":
-                coded._sharpen((states - mean) @ project.T, sharpness)
+                coded._sharpen(coded.project(hidden.to(weight)), sharpness)
         return coded
 
     @classmethod
@@ -243,29 +237,22 @@ class CodedHamming(Head, Scheduled):
 
         Raises ValueError for a head under another energy.
         """
-        scalars = _multi_hamming_parts(head, hidden)
-        groups = len(scalars["b"])
-        options = {"groups": groups, "codes": codes, "learn": "fixed"}
+        scalars = fitting.multi_hamming_parts(head, hidden)
+        found = fitting.of_features(
+            head.weight,
+            hidden,
+            counts,
+            groups=len(scalars["b"]),
+            codes=codes,
+            rounds=rounds,
+            seed=seed,
+        )
+        options = {"groups": len(scalars["b"]), "codes": codes, "learn": "fixed"}
         coded = cls(width=head.width, vocab_size=head.vocab_size, **options).to(head.weight)
-        weights, generator = _say(counts), torch.Generator().manual_seed(seed)
-        words = head.weight.detach().cpu().double().chunk(groups, -1)
-        states = hidden.detach().cpu().double().chunk(groups, -1)
         with torch.no_grad():
-            for g, (words_g, states_g) in enumerate(zip(words, states, strict=True)):
-                # the sigmoid sees the product itself, so its mean counts as much as its spread
-                root, inverse = quantise.whitening(states_g, torch.zeros_like(states_g[0]))
-                _, books, labels = quantise.product_quantise(
-                    words_g @ root,
-                    weights,
-                    groups=1,
-                    codes=codes,
-                    rotations=0,
-                    rounds=rounds,
-                    generator=generator,
-                )
-                coded.books[g].copy_(books[0] @ inverse)
-                coded.codes[:, g].copy_(labels[:, 0])
             coded.load_state_dict(scalars, strict=False)
+            coded.books.copy_(found[0])
+            coded.codes.copy_(found[1])
             coded.bias.copy_(torch.zeros(()) if head.bias is None else head.bias)
         return coded
 
@@ -314,47 +301,3 @@ class CodedHamming(Head, Scheduled):
             agreement = split[:, g].to(self.books) @ self.books[g][self.codes[:, g].long()].T
             a = sharpness / agreement.std().clamp_min(1e-12)
             self.log_a[g], self.log_tau[g] = a.log(), (4 / a).log()
-
-
-def _say(counts: Tensor) -> Float[Tensor, " V"]:
-    """Weight of each word in k-means: the root of its count, at least that of one sighting."""
-    return counts.detach().cpu().double().clamp_min(1).sqrt()
-
-
-def _linear_parts(head: nn.Linear | EnergyHead, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias, once `head` is seen to be the inner product with them."""
-    with torch.no_grad():
-        some = hidden[:4].to(head.weight)
-        plain = nn.functional.linear(some, head.weight, head.bias)
-        if not torch.allclose(head(some), plain, atol=1e-3, rtol=1e-3):
-            raise ValueError(
-                "from_dense takes an inner-product head, but this head scores otherwise; "
-                "use from_multi_hamming, or train under `inner`"
-            )
-    return head.weight.detach(), None if head.bias is None else head.bias.detach()
-
-
-def _multi_hamming_parts(head: EnergyHead, hidden: Tensor) -> dict[str, Tensor]:
-    """log_tau, log_a and b of its energy, once that is seen to be the sigmoid form with them."""
-    found = head.energy.state_dict()
-    sharpness = found.pop("sharpness", None)  # of an annealed head: it acts on a and b
-    if sharpness is not None:
-        found |= {"log_a": found["log_a"] + sharpness.log(), "b": sharpness * found["b"]}
-    if set(found) == {"log_tau", "log_a", "b"}:
-        some, words = hidden[:4].to(head.weight), head.weight.detach()[:64]
-        parts = zip(
-            some.chunk(len(found["b"]), -1),
-            words.chunk(len(found["b"]), -1),
-            found["log_tau"].exp(),
-            found["log_a"].exp(),
-            found["b"],
-            strict=True,
-        )
-        misses = sum(tau * torch.sigmoid(-(a * (h @ w.T) + b)) for h, w, tau, a, b in parts)
-        with torch.no_grad():
-            if torch.allclose(head.energy(some, words), misses, atol=1e-3, rtol=1e-3):
-                return found
-    raise ValueError(
-        "from_multi_hamming takes a head under `multi_hamming` with the sigmoid, but this one is under "
-        f"{type(head.energy).__name__}; use from_dense, or train under `multi_hamming`"
-    )
