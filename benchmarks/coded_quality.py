@@ -9,7 +9,8 @@ with as many groups as the codes have. From it go: `dense, more` (--tune further
 (the same distribution first written in the coordinates that codes are fitted in, which train faster),
 `fitted` (codes in place of the head, nothing trained), `fitted, tuned` (--tune further steps, codes fixed).
 `straight-through` and `annealed` learn codes from the start, for --steps + --tune. So all but `dense` and
-`fitted` have taken as many steps and are compared with `dense, more`; `fitted` with `dense`.
+`fitted` have taken as many steps and are compared with `dense, more`; `fitted` with `dense`; `fitted, tuned`
+under an inner product with `whitened, more`.
 
 All of the held-out tenth is read, the state carried, and nothing is chosen by it. --parity: only G32 C256,
 fitted. Run it again after an interruption: finished cells are kept in --out, the unfinished one goes on.
@@ -21,7 +22,6 @@ import argparse
 import json
 import math
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +67,9 @@ class Cells:
         """The cell `name`; make: a function that returns the model, if it is not there yet."""
         cells = self.found["cells"]
         if name not in cells:
-            began = time.process_time()
-            model = make()
-            spent = time.process_time() - began
-            cells[name] = {"perplexity": perplexity(model, self.corpus.valid), "cpu_seconds": spent}
+            cells[name] = {"perplexity": perplexity(make(), self.corpus.valid)}
             write_json(self.path, self.found)
-            print(
-                f"{name}: perplexity {cells[name]['perplexity']:.2f} ({spent:.0f} CPU s)",
-                flush=True,
-            )
+            print(f"{name}: perplexity {cells[name]['perplexity']:.2f}", flush=True)
         return cells[name]
 
     def trained(self, name: str, model: NeuralLM, steps: int, lr: float, seed: int) -> NeuralLM:
@@ -200,6 +194,15 @@ def after_training(cells: Cells, form: str, groups: int, codes: int, seed: int) 
             more, cells.dense(form, groups, seed)[1], options.tune, options.tune_lr, seed
         ),
     )
+    if form == "inner":
+        same = f"{name}/whitened, more"
+
+        def moved() -> NeuralLM:
+            dense = cells.dense(form, groups, seed)[1]
+            model = whitened(dense, states(dense, cells.corpus.train))
+            return cells.trained(same, model, options.tune, options.tune_lr, seed)
+
+        cells.measured(same, moved)
     size = f"{seed}/{form} G{groups} C{codes}"
     cells.measured(
         f"{size}/fitted", lambda: cells.fitted(f"{size}/fitted", dense, form, groups, codes)
@@ -231,19 +234,23 @@ def jointly(cells: Cells, form: str, groups: int, codes: int, way: str, seed: in
 COLUMNS = ("dense", "dense, more", "whitened, more", "fitted", "fitted, tuned", *JOINT)
 
 
-def table(found: dict, seed: int) -> str:
+def table(found: dict, seed: int, sizes) -> str:
     """The cells of one seed: perplexity, and how far it is from the dense model of as many steps."""
     cells = {name: cell["perplexity"] for name, cell in found["cells"].items()}
     lines = ["| form | codes | bytes a word | " + " | ".join(COLUMNS) + " |"]
     lines.append("|---|---|" + "--:|" * (1 + len(COLUMNS)))
     for form in FORMS:
-        for groups, codes in SIZES:
+        for groups, codes in sizes:
+            if not any(name.startswith(f"{seed}/{form} G{groups} C{codes}/") for name in cells):
+                continue
             body = f"{seed}/{form}" + ("" if form == "inner" else f" G{groups}")
             dense, more = cells.get(f"{body}/dense"), cells.get(f"{body}/dense, more")
             shown = [f"{one:.1f}" if one else "-" for one in (dense, more)]
             for way in COLUMNS[2:]:
                 of = body if way == "whitened, more" else f"{seed}/{form} G{groups} C{codes}"
                 value, against = cells.get(f"{of}/{way}"), dense if way == "fitted" else more
+                if way == "fitted, tuned":
+                    against = cells.get(f"{body}/whitened, more", more)
                 gap = f" ({100 * (value / against - 1):+.1f} %)" if value and against else ""
                 shown.append(f"{value:.1f}{gap}" if value else "-")
             stored = groups * (4 if codes <= 16 else 8) // 8
@@ -256,38 +263,36 @@ def size(written: str) -> tuple[int, int]:
     return int(groups), int(codes)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    made.add_argument(
         "text", nargs="+", type=Path, help="files or folders; their last tenth is held out"
     )
-    parser.add_argument("--out", type=Path, default=Path("coded"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--parity", action="store_true", help="only G32 C256, fitted")
-    parser.add_argument("--only", nargs="+", default=["fitted", *JOINT], choices=["fitted", *JOINT])
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
-    parser.add_argument(
-        "--sizes", type=size, nargs="+", default=SIZES, help="such as 16x256, G x C"
-    )
-    parser.add_argument("--words", type=int, default=6000, help="size of the vocabulary")
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=500, help="of 1,024 tokens")
-    parser.add_argument("--tune", type=int, default=200, help="further steps")
-    parser.add_argument("--lr", type=float, default=5e-3)
-    parser.add_argument("--tune-lr", type=float, default=1e-3)
-    parser.add_argument("--dropout", type=float, default=0.3)
-    return parser.parse_args()
+    made.add_argument("--out", type=Path, default=Path("coded"))
+    made.add_argument("--seeds", type=int, nargs="+", default=[0])
+    made.add_argument("--parity", action="store_true", help="only G32 C256, fitted")
+    made.add_argument("--only", nargs="+", default=["fitted", *JOINT], choices=["fitted", *JOINT])
+    made.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
+    made.add_argument("--sizes", type=size, nargs="+", default=SIZES, help="such as 16x256, G x C")
+    made.add_argument("--words", type=int, default=6000, help="size of the vocabulary")
+    made.add_argument("--width", type=int, default=128)
+    made.add_argument("--steps", type=int, default=500, help="of 1,024 tokens")
+    made.add_argument("--tune", type=int, default=200, help="further steps")
+    made.add_argument("--lr", type=float, default=5e-3)
+    made.add_argument("--tune-lr", type=float, default=1e-3)
+    made.add_argument("--dropout", type=float, default=0.3)
+    return made
 
 
 def main() -> None:
-    options = arguments()
+    options = parser().parse_args()
     torch.set_num_threads(1)
     try:
         corpus = prepare(options.text, tokenizer="word", vocab_size=options.words)
     except ValueError as error:
-        sys.exit(f"coded_quality: {error}")
+        parser().error(str(error))
     cells = Cells(corpus, options)
     for seed in options.seeds:
         try:
@@ -295,7 +300,7 @@ def main() -> None:
         except Interrupted as stopped:
             sys.exit(f"{stopped}; run the same command again to go on")
         finally:
-            print(table(cells.found, seed))
+            print(table(cells.found, seed, SIZES if options.parity else options.sizes))
 
 
 def fill(cells: Cells, seed: int) -> None:
