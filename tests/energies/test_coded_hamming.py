@@ -184,6 +184,17 @@ def test_from_multi_hamming_with_a_code_for_every_word_is_that_head():
     assert kl(own(rows), few(rows)) < 0.5 * kl(own(rows), fewer(rows))
 
 
+def test_the_bias_makes_good_what_few_codes_of_a_feature_miss_on_the_average():
+    own, rows = head("multi_hamming(groups=4)", V), states()
+    coded = CodedHamming.from_multi_hamming(own, rows, torch.ones(V), codes=3)
+    gap = (own(rows) - coded(rows)).mean(0)
+    assert (gap - gap.mean()).abs().max() < 1e-6
+    right = kl(own(rows), coded(rows))
+    with torch.no_grad():
+        coded.bias.copy_(own.bias)
+    assert right < 0.97 * kl(own(rows), coded(rows))
+
+
 def test_heads_that_score_otherwise_are_refused():
     rows, counts = states(), torch.ones(V)
     with pytest.raises(ValueError, match="use from_multi_hamming"):

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.core.energy import EnergyHead
+from seqstate.core.energy import EnergyHead, Head
 from seqstate.energies import _quantise as quantise
+
+GAP_STATES, GAP_ROWS = 512, 32  # states that a word's bias is set by; logits held at once
 
 
 class Fitted(NamedTuple):
@@ -74,8 +76,8 @@ def of_features(
     states = hidden.detach().cpu().double().chunk(groups, -1)
     found: list[tuple[Tensor, Tensor]] = []
     for words_g, states_g in zip(words, states, strict=True):
-        # the sigmoid sees the product itself, so its mean counts as much as its spread
-        root, inverse = quantise.whitening(states_g, torch.zeros_like(states_g[0]))
+        # around the mean: an error that is the same for all states is left to the word's bias
+        root, inverse = quantise.whitening(states_g, states_g.mean(0))
         _, books, labels = quantise.product_quantise(
             words_g @ root,
             weights,
@@ -88,6 +90,15 @@ def of_features(
         found.append((books[0] @ inverse, labels[:, 0]))
     books, labels = zip(*found, strict=True)
     return torch.stack(books), torch.stack(labels, -1)
+
+
+def mean_gap(left: Head, right: Head, hidden: Float[Tensor, "N D"]) -> Float[Tensor, " V"]:
+    """How much higher `left` scores each word than `right`, less the mean over words, over some states."""
+    some = hidden[:: max(1, len(hidden) // GAP_STATES)]
+    with torch.no_grad():
+        gaps = [(left(rows) - right(rows)).sum(0) for rows in some.split(GAP_ROWS)]
+    gap = torch.stack(gaps).sum(0) / len(some)
+    return gap - gap.mean()
 
 
 def linear_parts(head: nn.Linear | EnergyHead, hidden: Tensor) -> tuple[Tensor, Tensor | None]:

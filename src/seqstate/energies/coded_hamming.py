@@ -254,6 +254,8 @@ class CodedHamming(Head, Scheduled):
             coded.books.copy_(found[0])
             coded.codes.copy_(found[1])
             coded.bias.copy_(torch.zeros(()) if head.bias is None else head.bias)
+            # what the codes miss of a word on the average over states, its bias makes good
+            coded.bias.add_(fitting.mean_gap(head, coded, hidden.to(head.weight)))
         return coded
 
     def _scalars(self) -> tuple[Tensor, Tensor, Tensor]:
