@@ -28,6 +28,7 @@ _HOMES = {  # public name -> module that defines it
     "Trained": "seqstate.trained",
     "build_model": "seqstate.model",
     "audit": "seqstate.bottleneck",
+    "inspect": "seqstate.inspecting",
     "from_hf": "seqstate.hub.borrowed",
 }
 __all__ = ["__version__", *_HOMES]

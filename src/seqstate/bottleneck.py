@@ -24,7 +24,6 @@ from seqstate.core.instrument import HasHead, HeadInstrument, evaluating, exact
 from seqstate.core.model import IGNORE, LanguageModel
 from seqstate.core.record import Reading
 from seqstate.core.task import Batch
-from seqstate.instruments.logit_rank import LogitRank
 
 ROWS = 4096  # hidden vectors given to the instruments, evenly spaced
 
@@ -65,7 +64,7 @@ def audit(
     data: token ids [B, T] (or a Batch) for a model; hidden vectors [..., D] for a bare layer.
     targets: what follows each position [B, T] or [...]; default: the next token, or unknown.
     instruments: specs such as "unargmaxable(words=500)"; default: every instrument of the output layer.
-    A model without hidden vectors (n-gram, PCFG) gets the rank of its log-probabilities only.
+    A model without hidden vectors (n-gram, PCFG) gets what can be read off its logits (their rank).
     Raises ValueError for a model, data or an instrument that cannot be audited.
     """
     chosen = _instruments(instruments)
@@ -73,16 +72,14 @@ def audit(
         model = LinearHead(model.weight, model.bias)
     if isinstance(model, Head):
         return _readings(chosen, model, *_vectors(model, data, targets))
-    batch = _batch(data, targets)
+    batch = as_batch(data, targets)
     asked = batch.targets != IGNORE
     extra: list[Reading] = []
     if isinstance(model, HasHead):
         with evaluating(model), torch.no_grad():
             head, hidden = model.head, model.hidden(batch.tokens)[0]
     elif isinstance(model, LanguageModel):
-        with evaluating(model), torch.no_grad():
-            logits = model(batch.tokens)[0][asked]
-        return LogitRank().of_logits(logits[:: _stride(logits)])
+        return _without_head(chosen, model, batch, bool(instruments))
     elif _is_transformers(model):
         head, hidden, extra = _transformers_head(model, batch.tokens)
     else:
@@ -119,13 +116,22 @@ def _instruments(specs: Sequence[str]) -> list[HeadInstrument]:
     return built
 
 
+def _without_head(
+    chosen: list[HeadInstrument], model: LanguageModel, batch: Batch, named: bool
+) -> list[Reading]:
+    applied = [instrument for instrument in chosen if instrument.applies_to(model)]
+    if named and len(applied) < len(chosen):
+        raise ValueError(
+            "this model has no hidden vectors: it is a distribution over words itself, of which an audit "
+            "reads the rank alone (logit_rank)"
+        )
+    return [reading for instrument in applied for reading in instrument.measure(model, batch)]
+
+
 def _readings(
     instruments: list[HeadInstrument], head: Head, hidden: Tensor, targets: Tensor | None
 ) -> list[Reading]:
-    if len(hidden) < 2:
-        raise ValueError(
-            f"an audit needs at least 2 positions, found {len(hidden)}; give more text"
-        )
+    _enough(len(hidden))
     stride = _stride(hidden)
     hidden = hidden.detach()[::stride].double()
     targets = None if targets is None else targets[::stride]
@@ -138,16 +144,21 @@ def _stride(rows: Tensor) -> int:
     return -(-len(rows) // ROWS)
 
 
-def _batch(data: Tensor | Batch, targets: Tensor | None) -> Batch:
-    if isinstance(data, Batch):
-        return data
-    if data.is_floating_point() or data.ndim != 2:
-        raise ValueError(
-            f"a model is audited on token ids [B, T], found {data.dtype} of shape {list(data.shape)}"
-        )
-    if targets is not None:
-        return Batch(data, targets)
-    return Batch(data[:, :-1], data[:, 1:])
+def as_batch(data: Tensor | Batch, targets: Tensor | None = None) -> Batch:
+    """Token ids [B, T] as what is read and what follows. Raises ValueError for other data or too little."""
+    if not isinstance(data, Batch):
+        if data.is_floating_point() or data.ndim != 2:
+            raise ValueError(
+                f"a model is measured on token ids [B, T], found {data.dtype} of shape {list(data.shape)}"
+            )
+        data = Batch(data[:, :-1], data[:, 1:]) if targets is None else Batch(data, targets)
+    _enough(int((data.targets != IGNORE).sum()))
+    return data
+
+
+def _enough(positions: int) -> None:
+    if positions < 2:
+        raise ValueError(f"measuring needs 2 positions or more, found {positions}; give more text")
 
 
 def _vectors(head: Head, data: Tensor | Batch, targets: Tensor | None) -> tuple[Tensor, Any]:

@@ -111,7 +111,7 @@ def test_the_table_is_plain_data():
     [
         (nn.Linear(4, 20), torch.randn(30, 5), "hidden vectors"),
         (nn.Linear(4, 20), torch.randint(4, (3, 4)), "hidden vectors"),
-        (nn.Linear(4, 20), torch.randn(1, 4), "at least 2 positions"),
+        (nn.Linear(4, 20), torch.randn(1, 4), "2 positions or more, found 1"),
         (build_model("lstm(width=8)", vocab_size=9), torch.randn(3, 8), "token ids"),
         (nn.Conv1d(1, 1, 1), torch.randint(4, (3, 4)), "cannot audit a Conv1d"),
     ],

@@ -74,10 +74,7 @@ def run(options) -> int:
         print(json.dumps({**data, "records": len(records)}, indent=1))
         return 0
     if verdict.table:
-        console = display.console()
-        if not console.is_terminal:
-            console.width = 240  # a pipe has no edge to wrap at
-        console.print(table(verdict.table))
+        display.console().print(table(verdict.table))
     print(f"{options.name} {verdict.word}: {verdict.reason}")
     return 0
 

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import contextmanager
 
 
 def console(*, stderr: bool = False):
+    """A console for tables: as wide as the terminal; a pipe has no edge to wrap at."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = 240
+    return found
+
+
+def pairs(told: dict[str, str]):
+    """Names and what there is to say of each, two columns."""
+    from rich.table import Table
+
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    shown.add_column(no_wrap=True)
+    shown.add_column()
+    for name, text in told.items():
+        shown.add_row(f"  {name}", text)
+    return shown
 
 
 def note(text: str) -> None:

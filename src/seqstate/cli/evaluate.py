@@ -31,8 +31,6 @@ def run(options) -> int:
 
     from seqstate.cli import display
     from seqstate.masked import is_masked
-    from seqstate.text.pairs import FIELDS, pair_fields
-    from seqstate.text.store import encode_text
 
     if options.rows is not None and options.rows < 1:
         raise ValueError(f"--rows {options.rows} is below 1")
@@ -40,14 +38,8 @@ def run(options) -> int:
     if is_masked(options.model):
         return _masked(options)
     trained = shared.opened(options.model)
-    how = {"rows": options.rows}
-    fields = None
-    if trained.separator is not None:
-        how, fields = {}, pair_fields(options.text, options.pairs) or FIELDS
-    elif options.pairs:
-        raise ValueError(f"{options.model} was trained on text, not on pairs; leave --pairs out")
-    reading = shared.reading(options)
-    ids, text_bytes = encode_text(trained.tokenizer, options.text, pairs=fields, **reading)
+    how = {"rows": options.rows} if trained.separator is None else {}
+    ids, text_bytes = shared.encoded(trained, options)
     with display.preparing() as preparing:
         result = trained.evaluate_ids(
             ids, text_bytes, progress=lambda share: preparing("evaluating", share), **how

@@ -16,12 +16,26 @@ BORROWED = "hf:"  # what names a folder that Hugging Face's save_pretrained wrot
 def opened(model: str):
     """The trained model a command names: a folder of ours, or hf:FOLDER. Raises ValueError."""
     if model.startswith(BORROWED):
-        from seqstate.hub.borrowed import load
+        from seqstate.hub.borrowed import load, quiet
 
+        quiet()
         return load(model.removeprefix(BORROWED))
     from seqstate.trained import Trained
 
     return Trained.load(model)
+
+
+def encoded(trained: Any, options: Any):
+    """Ids of the text, as pairs for a model of pairs, and its bytes. Raises ValueError for the other kind."""
+    from seqstate.text.pairs import FIELDS, pair_fields
+    from seqstate.text.store import encode_text
+
+    fields = None
+    if trained.separator is not None:
+        fields = pair_fields(options.text, options.pairs) or FIELDS
+    elif options.pairs:
+        raise ValueError(f"{options.model} was trained on text, not on pairs; leave --pairs out")
+    return encode_text(trained.tokenizer, options.text, pairs=fields, **reading(options))
 
 
 def duration(text: str | float) -> float:

@@ -2,7 +2,7 @@
 
 Most instruments look at one place. `HeadInstrument` sees the output layer and the hidden vectors it is
 given (so it also serves a bare layer: see seqstate.bottleneck); `StateInstrument` sees the state model and
-the vectors it reads. Each says what it needs through the capabilities below and through `applies_to`.
+the vectors it reads. Each says what it needs as a capability, here or in core.model: `missing`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqstate.core.energy import EnergyHead, Head
-from seqstate.core.model import IGNORE, StateModel
+from seqstate.core.model import IGNORE, LanguageModel, StateModel
 from seqstate.core.record import Reading
 from seqstate.core.state import State
 from seqstate.core.task import Batch
@@ -54,12 +54,24 @@ class Instrument(ABC):
     """Measures a model on a batch. Constructed with keywords only; leaves the model as it found it."""
 
     @abstractmethod
-    def applies_to(self, model: nn.Module) -> bool:
-        """Whether the model offers what this instrument needs."""
+    def missing(self, model: nn.Module) -> type | None:
+        """The capability (or contract) that this instrument needs and the model lacks; None if it has all."""
 
     @abstractmethod
     def measure(self, model: nn.Module, batch: Batch) -> list[Reading]:
         """The readings; the model is measured in evaluation mode, without gradient to its parameters."""
+
+    def applies_to(self, model: nn.Module) -> bool:
+        """Whether the model offers what this instrument needs."""
+        return self.missing(model) is None
+
+
+class ReadsLogits(ABC):
+    """Capability of an instrument: logits are enough, so models without hidden vectors can be measured."""
+
+    @abstractmethod
+    def of_logits(self, logits: Float[Tensor, "R V"]) -> list[Reading]:
+        """The readings of logits, or log-probabilities, one row a position."""
 
 
 class HeadInstrument(Instrument):
@@ -67,8 +79,11 @@ class HeadInstrument(Instrument):
 
     capability: type = Head
 
-    def applies_to(self, model: nn.Module) -> bool:
-        return isinstance(model, HasHead) and self.reads(model.head)
+    def missing(self, model: nn.Module) -> type | None:
+        if isinstance(model, HasHead):
+            return None if self.reads(model.head) else self.capability
+        bare = isinstance(self, ReadsLogits) and isinstance(model, LanguageModel)
+        return None if bare else HasHead
 
     def reads(self, head: Head) -> bool:
         """Whether the head offers what this instrument needs."""
@@ -76,11 +91,14 @@ class HeadInstrument(Instrument):
         return isinstance(head, self.capability) or isinstance(inner, self.capability)
 
     def measure(self, model: nn.Module, batch: Batch) -> list[Reading]:
-        assert isinstance(model, HasHead)
+        asked = batch.targets != IGNORE
         with evaluating(model):
+            if not isinstance(model, HasHead):
+                assert isinstance(self, ReadsLogits)
+                with torch.no_grad():
+                    return self.of_logits(model(batch.tokens)[0][asked])
             with torch.no_grad():
                 hidden, _ = model.hidden(batch.tokens)
-            asked = batch.targets != IGNORE
             with exact(model.head) as head:
                 return self.read(head, hidden[asked].double(), batch.targets[asked])
 
@@ -102,8 +120,9 @@ class StateInstrument(Instrument):
 
     capability: type
 
-    def applies_to(self, model: nn.Module) -> bool:
-        return isinstance(model, HasStates) and isinstance(model.states, self.capability)
+    def missing(self, model: nn.Module) -> type | None:
+        offered = isinstance(model, HasStates) and isinstance(model.states, self.capability)
+        return None if offered else self.capability
 
     def measure(self, model: nn.Module, batch: Batch) -> list[Reading]:
         assert isinstance(model, HasStates)

@@ -165,7 +165,7 @@ class HasGraph(ABC):
 
 
 class HasLengths(ABC):
-    """Capability: queries and keys whose lengths can be measured (the essay's length control)."""
+    """Capability: queries and keys have lengths that can be measured (the essay's length control)."""
 
     @abstractmethod
     def lengths_of(self, x: Float[Tensor, "B T D"]) -> dict[str, Float[Tensor, "N B H T"]]:

@@ -36,8 +36,7 @@ class Borrowed(LanguageModel):
         super().__init__()
         self.model = model.eval()
         self.keeper: Keeper = keeper_of(model)
-        config = model.config.get_text_config()
-        self.limit = getattr(config, "max_position_embeddings", None) if self.keeper.grows else None
+        self.limit = longest(model) if self.keeper.grows else None
         self.stepwise = False  # a state is gone on from by one token at a time only
 
     def _probe(self) -> int:
@@ -167,13 +166,23 @@ class BorrowedHeadLM(Borrowed, HasHead):
         return self.head.nll(hidden.flatten(0, 1), targets.flatten()).view_as(targets), state
 
 
+def longest(model: Any) -> int | None:
+    """How many tokens a transformers model can read at most; None if it does not say."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def language_model(model: Any) -> Borrowed:
+    """A transformers causal LM as a LanguageModel. Raises ValueError if its state cannot be held."""
+    return (BorrowedHeadLM(model) if _is_linear(model) else BorrowedLM(model)).eval()
+
+
 def from_hf(model: Any, tokenizer: Any) -> Trained:
     """A transformers causal LM and its tokeniser as one of ours: evaluate, generate, audit, fuse.
 
     `.model` is the LanguageModel; the weights are shared, not copied. Raises ValueError for models whose
     state cannot be held and for tokenisers without a token that begins or ends a text.
     """
-    lm = BorrowedHeadLM(model) if _is_linear(model) else BorrowedLM(model)
+    lm = language_model(model)
     words = BorrowedTokenizer(tokenizer, lm.vocab_size)
     config = ModelConfig(
         state=f"hf:{model.config.name_or_path or type(model).__name__}",
@@ -185,7 +194,7 @@ def from_hf(model: Any, tokenizer: Any) -> Trained:
         corpus="",
         boundary=words.boundary,
     )
-    return Trained(lm.eval(), words, config)
+    return Trained(lm, words, config)
 
 
 def read_folder(folder: str | Path) -> tuple[Any, Any]:
@@ -202,6 +211,14 @@ def read_folder(folder: str | Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"cannot load the Hugging Face model in {folder}: {reason}") from None
+
+
+def quiet() -> None:
+    """No progress bars and no advice from transformers in this process: a command has its own manners."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def load(folder: str | Path) -> Trained:

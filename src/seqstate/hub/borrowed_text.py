@@ -25,7 +25,7 @@ class BorrowedTokenizer(TextCodec):
         if boundary is None:
             raise ValueError(
                 f"{type(tokenizer).__name__} has no token that begins or ends a text, so nothing can open "
-                "a document; set tokenizer.bos_token"
+                "a document; set tokenizer.bos_token (in a folder: bos_token in tokenizer_config.json)"
             )
         self.tokenizer, self.vocab_size, self.boundary = tokenizer, vocab_size, boundary
 

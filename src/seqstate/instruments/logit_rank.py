@@ -19,11 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqstate.core.energy import Head
-from seqstate.core.instrument import HeadInstrument, centred
+from seqstate.core.instrument import HeadInstrument, ReadsLogits, centred
 from seqstate.core.record import Reading
 
 
-class LogitRank(HeadInstrument):
+class LogitRank(HeadInstrument, ReadsLogits):
     """rows: at most this many hidden vectors, evenly spaced (the rank is capped by them). eps: see above."""
 
     def __init__(self, *, rows: int = 1024, eps: float = 0.01) -> None:
@@ -46,6 +46,7 @@ class LogitRank(HeadInstrument):
 
     def of_logits(self, logits: Float[Tensor, "R V"]) -> list[Reading]:
         """The readings of a matrix of logits or log-probabilities, of the precision it was computed in."""
+        logits = logits[:: math.ceil(len(logits) / self.rows)]
         matrix = centred(logits.double())
         rows = len(matrix)
         left, spectrum = _left_svd(matrix)

@@ -15,8 +15,8 @@ from seqstate.core.task import Batch
 class StateBytes(Instrument):
     """Read after a quarter, a half and the whole of the batch's length (`curve` in the tags)."""
 
-    def applies_to(self, model: nn.Module) -> bool:
-        return isinstance(model, LanguageModel)
+    def missing(self, model: nn.Module) -> type | None:
+        return None if isinstance(model, LanguageModel) else LanguageModel
 
     def measure(self, model: nn.Module, batch: Batch) -> list[Reading]:
         assert isinstance(model, LanguageModel)
