@@ -22,6 +22,7 @@ COMMANDS = {  # name -> one line of help, in the order a newcomer meets them
     "export": "write a trained model for other programs: ARPA, ONNX, safetensors",
     "report": "make the HTML report of finished runs again, without training",
     "ls": "list the parts: states, energies and the rest, one line each",
+    "completion": "print a script that completes commands, options and names in your shell",
 }
 
 DESCRIPTION = """\

@@ -37,7 +37,11 @@ def run(options) -> int:
                 else f"; kinds are {', '.join(registry.KINDS)}"
             )
             raise ValueError(f"no kind and no part is called {wanted!r}{hint}")
-        print("\n\n".join(registry.describe(kind, wanted) for kind in kinds))
+        if options.json:
+            entries = [registry.entry(kind, wanted) for kind in kinds]
+            print(json.dumps(entries, indent=1, ensure_ascii=False))
+        else:
+            print("\n\n".join(registry.describe(kind, wanted) for kind in kinds))
         return 0
     shown = {
         kind: {name: registry.summary(kind, name) for name in registry.names(kind)}

@@ -42,21 +42,34 @@ def summary(kind: str, name: str) -> str:
 
 def describe(kind: str, name: str) -> str:
     """A part's whole entry: its file's docstring, constructor and options, read as text."""
+    found = entry(kind, name)
+    shown = [f"{option}={value}" if value else option for option, value in found["options"].items()]
+    lines = [f"{found['kind']} {name}", found["about"], found["class"]]
+    if found["options"]:
+        lines.append(f"{name}({', '.join(shown)})")
+    return "\n\n".join(line for line in lines if line)
+
+
+def entry(kind: str, name: str) -> dict[str, Any]:
+    """What a part's file says, read as text: kind, name, about (of the file), class (of the class), options.
+
+    options: the constructor's keywords with their defaults as written ("" where one must be given).
+    """
     tree = ast.parse((ROOT / kind / f"{name}.py").read_text(encoding="utf-8"))
-    lines = [f"{KINDS[kind]} {name}", "", ast.get_docstring(tree) or ""]
+    found: dict[str, Any] = {"kind": KINDS[kind], "name": name}
+    found |= {"about": ast.get_docstring(tree) or "", "class": "", "options": {}}
     wanted = name.replace("_", "")
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
-            lines += ["", ast.get_docstring(node) or ""]
+            found["class"] = ast.get_docstring(node) or ""
             for method in node.body:
                 if isinstance(method, ast.FunctionDef) and method.name == "__init__":
                     pairs = zip(method.args.kwonlyargs, method.args.kw_defaults, strict=True)
-                    shown = [
-                        argument.arg + (f"={ast.unparse(default)}" if default else "")
+                    found["options"] = {
+                        argument.arg: ast.unparse(default) if default else ""
                         for argument, default in pairs
-                    ]
-                    lines += ["", f"{name}({', '.join(shown)})"]
-    return "\n".join(lines)
+                    }
+    return found
 
 
 def find(kind: str, name: str) -> type:
