@@ -10,10 +10,13 @@ dynamic. The state that begins a text is stored in the file's metadata as the by
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import logging
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from seqstate.text.tokenizer import TextCodec
 from seqstate.trained import Trained, written
 
 SPACE = "▁"  # what stands for a space in an ARPA file, as in SentencePiece
-CHECKED_STEPS = 12
+CHECKED_STEPS = 40  # more than a chunk of any state has
 TOLERANCE = 1e-4  # of a logit, between onnxruntime and torch
 
 
@@ -150,9 +153,7 @@ def _traced(model: LanguageModel, token: Tensor, opening: State, state: State, n
     ]
     names = [f"state_{i}" for i in range(len(parts))]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter, about its own internals
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        with _hushed():
             return torch.onnx.export(
                 _Step(model, state),
                 (token, parts),
@@ -163,10 +164,26 @@ def _traced(model: LanguageModel, token: Tensor, opening: State, state: State, n
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).split("\n")[0]
+        reason = " ".join(str(error.__cause__ or error).split("\n")[0].split())
         raise ValueError(
             f"the step of {name} cannot be written as an ONNX graph: {reason}"
         ) from None
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """The exporter tells of its own internals in warnings, in logs and by printing whole graphs."""
+    talkers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript")]
+    levels = [talker.level for talker in talkers]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            for talker in talkers:
+                talker.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for talker, level in zip(talkers, levels, strict=True):
+                talker.setLevel(level)
 
 
 def _difference(model: LanguageModel, path: Path, vocab_size: int) -> float:

@@ -19,7 +19,7 @@ COMMANDS = {  # name -> one line of help, in the order a newcomer meets them
     "fuse": "mix trained models into one that predicts better than each of them",
     "audit": "what an output layer can and cannot say: rank, unreachable words, lost gradient",
     "inspect": "read every instrument off a model: gates, graph, state, output layer",
-    "export": "write a trained model for other programs: ARPA, ONNX, safetensors",
+    "export": "write a trained model for other programs: ARPA, ONNX, safetensors, Hugging Face",
     "report": "make the HTML report of finished runs again, without training",
     "ls": "list the parts: states, energies and the rest, one line each",
     "completion": "print a script that completes commands, options and names in your shell",

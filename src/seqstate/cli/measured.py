@@ -52,6 +52,7 @@ def _ids(trained, options):
 
 
 def _transformers(options):
+    shared.needs_transformers()
     from seqstate.hub.borrowed import longest, quiet, read_folder
     from seqstate.text.default import default_documents
     from seqstate.text.sources import documents

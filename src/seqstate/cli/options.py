@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import re
 from typing import Any
@@ -16,6 +17,7 @@ BORROWED = "hf:"  # what names a folder that Hugging Face's save_pretrained wrot
 def opened(model: str):
     """The trained model a command names: a folder of ours, or hf:FOLDER. Raises ValueError."""
     if model.startswith(BORROWED):
+        needs_transformers()
         from seqstate.hub.borrowed import load, quiet
 
         quiet()
@@ -23,6 +25,12 @@ def opened(model: str):
     from seqstate.trained import Trained
 
     return Trained.load(model)
+
+
+def needs_transformers() -> None:
+    """Raise ValueError where transformers, which an extra brings, is not installed."""
+    if importlib.util.find_spec("transformers") is None:
+        raise ValueError("transformers is not installed; pip install 'seqstate[hf]'")
 
 
 def encoded(trained: Any, options: Any):

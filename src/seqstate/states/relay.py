@@ -89,13 +89,14 @@ class Star(Mixer):
     ) -> Float[Tensor, "P B H L X"]:
         """Chunks of old and new tokens in order of time; what follows a row's last token is anything."""
         time = new.shape[1]
-        chunks = math.ceil((int(begun.max()) + time) / self.chunk)
+        # one token is in one chunk, whatever was begun
+        chunks = 1 if time == 1 else math.ceil((int(begun.max()) + time) / self.chunk)
         slot = torch.arange(chunks * self.chunk, device=new.device)
         behind = slot - begun[:, None]
         index = torch.where(
             behind < 0, slot, (behind + self.chunk).clamp(max=self.chunk + time - 1)
         )
-        rows = torch.arange(len(new), device=new.device)[:, None]
+        rows = torch.arange(new.shape[0], device=new.device)[:, None]
         nodes = torch.cat([old.to(new.dtype), new], 1)[rows, index]
         return nodes.unflatten(1, (chunks, -1)).permute(1, 0, 3, 2, 4)
 
@@ -113,7 +114,10 @@ class Star(Mixer):
     ) -> Float[Tensor, "P1 B H X"]:
         """The relay before each chunk, and after the last; an unfinished chunk does not change it."""
         full = total >= self.chunk * torch.arange(1, len(grid) + 1, device=grid.device)[:, None]
-        some, every = full.any(1).tolist(), full.all(1).tolist()
+        if torch.compiler.is_exporting():  # a graph asks every row
+            some, every = [True] * len(grid), [False] * len(grid)
+        else:
+            some, every = full.any(1).tolist(), full.all(1).tolist()
         relays, sharpness, standing = [relay.to(grid.dtype)], self._sharpness(), mass.log()
         for n, nodes in enumerate(grid):
             after = relays[-1]
