@@ -40,7 +40,7 @@ def models(book, tmp_path_factory):
     """A folder with a trained and a counted model of one corpus in it."""
     place = tmp_path_factory.mktemp("json")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQSTATE_CACHE", str(place / "cache"))
+        patch.setenv("SEQSTATE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         for name, state in {"model": "gru(width=16)", "counted": "ngram(order=3)"}.items():
             assert (
                 main(["train", str(book), "--state", state, *QUICK, "--out", str(place / name)])
