@@ -266,14 +266,23 @@ def read_model(folder: Path) -> tuple[LanguageModel, ModelConfig | FusionConfig]
 
 def read_config(folder: Path, *, objective: str = "next") -> ModelConfig | FusionConfig:
     """The configuration of a folder. Raises ValueError in one line if it is not a model's."""
+    if not folder.exists():
+        raise ValueError(f"there is no folder {folder}; give that of a trained model")
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} is not a trained model: it has no config.json")
     with told(folder):
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(f"its config.json holds a {type(data).__name__}, not an object")
         if (learnt := data.get("objective", "next")) != objective:
             raise ValueError(_other_objective(learnt))
         if (found := data.get("format")) != FORMAT:
             raise ValueError(f"its format is {found}, this version reads {FORMAT}")
+        for name in ("state", "energy"):
+            if not isinstance(data.get(name, ""), str | None):
+                raise ValueError(
+                    f"its {name} is {data[name]!r}, not a spec such as 'lstm(width=64)'"
+                )
         kind = FusionConfig if "members" in data else ModelConfig
         return kind(**{name: data[name] for name in kind.__dataclass_fields__ if name in data})
 
