@@ -10,11 +10,9 @@ from typing import Any
 from seqstate.core.record import RunConfig
 from seqstate.masked import Masked, is_masked, learn
 from seqstate.model import energy_for
-from seqstate.run import start
-from seqstate.text.overlap import sketch
+from seqstate.run import teach
 from seqstate.text.store import prepare
 from seqstate.train import Progress
-from seqstate.train import fit as train
 from seqstate.trained import Trained
 
 OBJECTIVES = ("next", "masked")
@@ -25,7 +23,7 @@ def fit(
     *,
     state: str = "lstm",
     energy: str | None = None,
-    tokenizer: str = "bpe",
+    tokenizer: str | None = None,
     vocab_size: int | None = None,
     pairs: str | None = None,
     objective: str = "next",
@@ -37,6 +35,7 @@ def fit(
     A string that names no existing file is taken as the text if it has a line break or is longer than a
     path can be. `training` are fields of RunConfig: steps=1000, lr=5e-3, batch_size=16, seed=0, ...
     objective: next (word), or masked: a reader of both sides, for its hidden vectors, which cannot write.
+    tokenizer: bpe, or space where the text is a treebank, unless another is named.
     A .tsv file holds pairs of a source and a target, a .jsonl if `pairs` names its two fields.
     A tenth of the text is held out; the weights that predict it best are kept.
 
@@ -54,11 +53,7 @@ def fit(
         )
         if objective == "masked":
             return learn(config, corpus, watch=watch)[0]
-        trained = start(config, corpus)
-        tokens = {"boundary": corpus.tokenizer.boundary, "separator": corpus.separator}
-        train(trained.model, corpus.train, corpus.valid, config, **tokens, watch=watch)
-    trained.sketch = sketch(corpus.train)
-    return trained
+        return teach(config, corpus, watch=watch)[0]
 
 
 def load(folder: str | Path) -> Trained | Masked:

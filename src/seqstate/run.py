@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from seqstate import __version__, checkpoint
+from seqstate import __version__, checkpoint, treebank
 from seqstate.core.model import Counted, LanguageModel, count_parameters
 from seqstate.core.record import Reading, Run, RunConfig
 from seqstate.core.state import state_bytes
@@ -57,23 +57,10 @@ def execute(
     """
     ranks = ranks or Alone()
     torch.set_num_threads(config.threads)
-    trained = start(config, corpus)
-    outcome = fit(
-        trained.model,
-        corpus.train,
-        corpus.valid,
-        config,
-        folder=folder,
-        resume=resume,
-        boundary=corpus.tokenizer.boundary,
-        separator=corpus.separator,
-        watch=watch,
-        checkpoint_seconds=checkpoint_seconds,
-        ranks=ranks,
-    )
+    how = {"folder": folder, "resume": resume, "checkpoint_seconds": checkpoint_seconds}
+    trained, outcome = teach(config, corpus, watch=watch, ranks=ranks, **how)
     if not ranks.first:
         return None
-    trained.sketch = sketch(corpus.train)
     trained.save(folder)
     result = trained.evaluate_ids(corpus.valid, corpus.valid_bytes)
     sample, rate = _sample(trained)
@@ -81,7 +68,8 @@ def execute(
         config=config,
         readings=[
             *result.readings(),
-            *_costs(trained.model, config, corpus, outcome, rate),
+            *(treebank.readings(trained, corpus.trees("valid")) if corpus.treebank else []),
+            *_costs(trained.model, config, outcome, rate),
             *bits_of(trained.model, corpus.valid),
         ],
         curve=outcome.curve,
@@ -99,12 +87,27 @@ def execute(
     return run
 
 
+def teach(config: RunConfig, corpus: Corpus, **how: Any) -> tuple[Trained, Outcome]:
+    """The trained model of a configuration: trees are counted where there are some and the state takes them,
+    all else is fitted (how: as in train.fit).
+    """
+    if treebank.counts_trees(config, corpus):
+        trained, outcome = treebank.count(config, corpus)
+    else:
+        trained = start(config, corpus)
+        marks = {"boundary": corpus.tokenizer.boundary, "separator": corpus.separator}
+        outcome = fit(trained.model, corpus.train, corpus.valid, config, **marks, **how)
+    trained.sketch = sketch(corpus.train)
+    return trained, outcome
+
+
 def start(config: RunConfig, corpus: Corpus) -> Trained:
     """The untrained model of a configuration, seeded, its output biases at the log-unigrams."""
     random.seed(config.seed)
     np.random.seed(config.seed)
     torch.manual_seed(config.seed)
-    described = ModelConfig.of(config, corpus.tokenizer, corpus.separator)
+    separator, trees = corpus.separator, corpus.treebank
+    described = ModelConfig.of(config, corpus.tokenizer, separator, treebank=trees)
     model = described.build()
     if isinstance(model, NeuralLM):
         model.head.start_from(torch.from_numpy(log_unigram(corpus.train, model.vocab_size)))
@@ -122,10 +125,10 @@ def log_unigram(ids: Any, vocab_size: int) -> np.ndarray:
 
 
 def _costs(
-    model: LanguageModel, config: RunConfig, corpus: Corpus, outcome: Outcome, generated: float
+    model: LanguageModel, config: RunConfig, outcome: Outcome, generated: float
 ) -> list[Reading]:
     counted = isinstance(model, Counted)
-    tokens = len(corpus.train) if counted else outcome.step * config.tokens_per_step
+    tokens = outcome.curve[-1]["tokens"]
     size = sum(b.numel() for b in model.buffers()) if counted else count_parameters(model)
     seconds = max(outcome.wall_seconds, 1e-9)
     return [

@@ -59,10 +59,19 @@ class ModelConfig:
         object.__setattr__(self, "ends", tuple(self.ends))  # JSON has lists
 
     @classmethod
-    def of(cls, run: RunConfig, tokenizer: TextCodec, separator: int | None = None) -> ModelConfig:
+    def of(
+        cls,
+        run: RunConfig,
+        tokenizer: TextCodec,
+        separator: int | None = None,
+        *,
+        treebank: bool = False,
+    ) -> ModelConfig:
+        """treebank: every document is a sentence, so that no token closes another inside."""
         own = {"vocab_size": tokenizer.vocab_size, "boundary": tokenizer.boundary}
         own["separator"] = separator
-        own["ends"] = tokenizer.sentence_ends() if asks_for_ends(run.state) else ()
+        inside = asks_for_ends(run.state) and not treebank
+        own["ends"] = tokenizer.sentence_ends() if inside else ()
         shared = {name: getattr(run, name) for name in cls.__dataclass_fields__ if name not in own}
         return cls(**own, **shared)
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from seqstate.core.spec import Spec
 from seqstate.model import build_model
 from seqstate.states._grammar.counting import count_trees
-from seqstate.states._grammar.trees import brackets
 from seqstate.states.table_pcfg import (
     TablePCFG,
     Tree,
@@ -22,6 +21,7 @@ from seqstate.states.table_pcfg import (
     unbinary,
     word_ids,
 )
+from seqstate.text.brackets import brackets
 
 PENN = """# newdoc id = 1
 ( (S (NP-SBJ-1 (DT The) (JJ hidden) (NN state)) (VP (VBZ is) (VP (VBN carried) (NP (-NONE- *-1)))) (. .)) )

@@ -19,7 +19,7 @@ TEXT = "One line.\nTwo: 你好, \U0001f680!\n"
 def read(*paths, **options):
     """Whole documents, as a list."""
     joined = []
-    for text, starts in documents(paths, **options):
+    for text, starts, _ in documents(paths, **options):
         if starts:
             joined.append("")
         joined[-1] += text

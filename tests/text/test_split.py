@@ -22,7 +22,7 @@ def sorted_out(texts, share=0.1):
     """(training documents, held-out documents, the split)."""
     split = choose(survey(pieces(texts)), share, "it")
     found = ([], [])
-    for held, (text, starts) in sides(pieces(texts), split):
+    for held, (text, starts, _) in sides(pieces(texts), split):
         if starts:
             found[held].append("")
         found[held][-1] += text

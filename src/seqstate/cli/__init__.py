@@ -15,6 +15,7 @@ COMMANDS = {  # name -> one line of help, in the order a newcomer meets them
     "train": "train one model on your text and save it as a folder",
     "generate": "let a trained model write",
     "evaluate": "measure how well a trained model predicts a text",
+    "parse": "draw the trees a trained grammar gives to sentences",
     "claim": "a question of the essay: its criterion, its runs, its verdict",
     "fuse": "mix trained models into one that predicts better than each of them",
     "audit": "what an output layer can and cannot say: rank, unreachable words, lost gradient",

@@ -189,3 +189,23 @@ def campaigning():
             )
 
         yield show
+
+
+PARSES = ("parse", "right_branching", "left_branching", "random_trees")
+
+
+def parses(readings) -> None:
+    """A table of how well trees were guessed, beside guesses that need no grammar; nothing if none were."""
+    found = {reading.name: reading for reading in readings}
+    if "parse_f1" not in found:
+        return
+    print(f"\n{'unlabelled F1, %':<18}{'of sentences':>16}{'of all brackets':>18}{'all right':>14}")
+    for name in PARSES:
+        cells = (found[f"{name}{end}"] for end in ("_f1", "_f1_corpus", "_exact"))
+        text = [f"{cell.value:.1f} +- {cell.stderr:.1f}" for cell in cells]
+        label = "best tree" if name == "parse" else name.replace("_", " ")
+        print(f"{label:<18}{text[0]:>16}{text[1]:>18}{text[2]:>14}")
+    print(
+        f"({found['parse_f1'].count:,} gold trees; spans of two words or more but the whole sentence, each "
+        "once, punctuation taken out)\n"
+    )

@@ -3,6 +3,7 @@
 seqstate evaluate model test.txt
 seqstate evaluate model test.txt --json
 seqstate evaluate translator test.tsv    of a model trained on pairs: nats per target token, exact matches
+seqstate evaluate grammar trees.ptb      of a grammar, on Penn brackets: unlabelled F1 of its best trees, too
 seqstate evaluate hf:./gpt2 test.txt     a Hugging Face causal language model in a folder
 """
 
@@ -29,6 +30,7 @@ def run(options) -> int:
 
     import torch
 
+    from seqstate import treebank
     from seqstate.cli import display
     from seqstate.masked import is_masked
 
@@ -44,7 +46,9 @@ def run(options) -> int:
         result = trained.evaluate_ids(
             ids, text_bytes, progress=lambda share: preparing("evaluating", share), **how
         )
-    by_name = {reading.name: reading for reading in result.readings()}
+    with display.preparing() as preparing:
+        parses = treebank.evaluated(trained, options.text, reading, preparing)
+    by_name = {reading.name: reading for reading in [*result.readings(), *parses]}
     if options.json:
         found = {name: reading.value for name, reading in by_name.items()}
         extra = {
@@ -65,6 +69,7 @@ def run(options) -> int:
     print(f"{'tokens':<15} {len(result.nats):,} ({result.text_bytes:,} bytes)")
     print(f"{'context':<15} {result.how}")
     print(f"{'trained on':<15} {trained.config.corpus or 'not recorded'}")
+    display.parses(parses)
     return 0
 
 

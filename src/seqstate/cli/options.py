@@ -66,9 +66,9 @@ def add_text_options(parser, *, split: bool = True) -> None:
         )
         text.add_argument(
             "--tokenizer",
-            default="bpe",
             metavar="KIND",
-            help="byte, char, word, bpe, or the tokenizer.json of another model",
+            help="byte, char, word, bpe, space, or the tokenizer.json of another model "
+            "(default bpe; of trees space)",
         )
         text.add_argument("--vocab-size", type=int, help="number of tokens, for word and bpe")
     text.add_argument("--field", help="field that holds the text, for .jsonl and .parquet")

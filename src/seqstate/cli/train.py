@@ -4,6 +4,7 @@
   seqstate train corpus/ --state "attention(width=128, layers=4)" --budget 10m --out model
   seqstate train notes.jsonl --field body --state "ngram(order=5)" --out model
   seqstate train pairs.tsv --state "seq2seq(width=256)" --tokenizer char --out translator
+  seqstate train trees.ptb --state table_pcfg --out grammar                    counts the trees
   seqstate train book.txt --state attention --objective masked --out reader    to probe
 
   torchrun --standalone --nproc_per_node 2 -m seqstate train book.txt --out model    two processes, one model
@@ -214,6 +215,8 @@ def clear(folder: Path) -> None:
 def show(run, folder: Path, *, as_json: bool) -> None:
     import json
 
+    from seqstate.cli import display
+
     if as_json:
         print(
             json.dumps(
@@ -233,6 +236,7 @@ def show(run, folder: Path, *, as_json: bool) -> None:
             f"  {found.value:.1%} +- {found.stderr:.1%} of {found.count:,} targets written exactly"
         )
     print(f"  perplexity {perplexity.value:.2f} per token ({run.corpus['tokenizer']})")
+    display.parses(run.readings)
     numbers, carried = run.reading("parameters").value, run.reading("state_bytes").value
     print(f"  {numbers:,.0f} parameters, {carried:,.0f} bytes of state")
     asked = "--source" if pairs else "--prompt"

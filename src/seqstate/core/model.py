@@ -115,6 +115,35 @@ class Counted(ABC):
         """
 
 
+class Parses(ABC):
+    """Capability: a sentence is a sum over binary trees, of which the best can be told and some be drawn."""
+
+    closing: Int[Tensor, " K"]  # tokens that close a sentence and are no words
+
+    @abstractmethod
+    def distribution(
+        self, words: Int[Tensor, "B N"], lengths: Int[Tensor, " B"] | None = None
+    ) -> Any:
+        """The trees of sentences, no closing tokens among their words, named as torch-struct's SentCFG:
+        `partition`, `argmax`, `sample(count, generator)`, `log_prob(trees)`; and `estimate(samples, ...)`.
+        """
+
+
+class LearnsTrees(ABC):
+    """Capability: estimated by counting a treebank, where the text is one; its symbols are the treebank's."""
+
+    decided: tuple[str, ...]  # the constructor's options that the treebank decides
+
+    @classmethod
+    @abstractmethod
+    def from_trees(cls, trees: Any, *, vocab_size: int, boundary: int, **options: Any) -> Any:
+        """The model of trees over word ids; options are the constructor's."""
+
+    @abstractmethod
+    def symbols(self) -> dict[str, tuple[str, ...]]:
+        """The options that were decided."""
+
+
 class Marks(NamedTuple):
     """Tokens with a meaning of their own. They are read like others, each as the first of what it begins."""
 

@@ -1,7 +1,7 @@
 """Table PCFG: one free number per rule and word, counted from bracketed trees or trained by gradient.
 
-`TablePCFG.from_trees(trees, vocab_size=...)` counts a treebank, which `read_trees` (here, too) reads from
-Penn brackets. Generates word by word like `pcfg`.
+Where the text is a treebank (`seqstate train trees.ptb`) its trees are counted and name the symbols; in
+Python `TablePCFG.from_trees(trees, vocab_size=...)`. Generates word by word like `pcfg`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from seqstate.core.model import LearnsTrees
 from seqstate.states._grammar.counting import count_trees
 from seqstate.states._grammar.dense import Dense
 from seqstate.states._grammar.model import GrammarModel, check_symbols
 from seqstate.states._grammar.sentences import Grammar
-from seqstate.states._grammar.trees import (
-    BracketScore,
+from seqstate.text.brackets import BracketScore, score_brackets
+from seqstate.text.trees import (
     Tree,
     binary,
     draw,
     read_tree,
     read_trees,
-    score_brackets,
     unbinary,
     word_ids,
 )
@@ -41,8 +41,13 @@ __all__ = [
 ]
 
 
-class TablePCFG(GrammarModel):
-    """nonterminals, preterminals: how many symbols, or their names. The rest as in `pcfg`."""
+class TablePCFG(GrammarModel, LearnsTrees):
+    """nonterminals, preterminals: how many symbols, or their names (a treebank has its own).
+
+    min_count: a chain label such as S+VP seen less often in a treebank is cut. The rest as in `pcfg`.
+    """
+
+    decided = ("nonterminals", "preterminals")
 
     def __init__(
         self,
@@ -53,10 +58,13 @@ class TablePCFG(GrammarModel):
         boundary: int = 0,
         ends: tuple[int, ...] = (),
         max_length: int = 40,
+        min_count: int = 5,
     ) -> None:
         names = [*_names(nonterminals, "N"), *_names(preterminals, "T")]
         above = len(_names(nonterminals, "N"))
         check_symbols(above, len(names) - above)
+        if min_count < 1:
+            raise ValueError(f"min_count {min_count}, wanted 1 or more")
         if len(set(names)) < len(names):
             raise ValueError(
                 "a name stands for two symbols; tell nonterminals and preterminals apart"
@@ -105,12 +113,20 @@ class TablePCFG(GrammarModel):
             boundary=boundary,
             ends=ends,
             max_length=max_length,
+            min_count=min_count,
         )
         with torch.no_grad():
             model.roots.copy_(counts.roots.log())
             model.rules.copy_(counts.rules.log())
             model.words.copy_(counts.words.log())
         return model
+
+    def symbols(self) -> dict[str, tuple[str, ...]]:
+        above = len(self.names) - self.preterminals
+        return {
+            "nonterminals": tuple(self.names[:above]),
+            "preterminals": tuple(self.names[above:]),
+        }
 
 
 def _names(symbols: int | Sequence[str], letter: str) -> list[str]:

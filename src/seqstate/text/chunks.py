@@ -10,21 +10,26 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from seqstate.text.patterns import SAFE_CUT
+from seqstate.text.trees import Tree
 
 BLOCK = 1 << 16  # characters
 
 
 class Piece(NamedTuple):
-    """A stretch of a document; a document is its pieces joined, the first of which starts it."""
+    """A stretch of a document; a document is its pieces joined, the first of which starts it.
+
+    tree: whose words the document is, where it comes from a treebank; it is then one piece.
+    """
 
     text: str
     starts_document: bool
+    tree: Tree | None = None
 
 
 def blocks(pieces: Iterable[Piece], size: int = BLOCK) -> Iterator[Piece]:
     """The same documents in pieces of at most `size` characters, cut at safe places."""
     kept: Piece | None = None  # may still grow
-    for text, starts_document in pieces:
+    for text, starts_document, *_ in pieces:
         if kept is None or starts_document:
             if kept is not None:
                 yield kept

@@ -15,7 +15,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from seqstate.text.patterns import BPE, WORD
+from seqstate.text.patterns import BPE
 
 Encoder = Callable[[str], NDArray[np.int64]]
 CACHED_PIECES = 1 << 18  # about 60 MB
@@ -35,9 +35,9 @@ def character_encoder(vocabulary: dict[str, int], unknown: int) -> Encoder:
     return lambda text: table[np.frombuffer(text.encode("utf-32-le"), "<u4")].astype(np.int64)
 
 
-def word_encoder(vocabulary: dict[str, int], unknown: int) -> Encoder:
-    """One id a word."""
-    pieces = re.compile(WORD).findall
+def word_encoder(pattern: str, vocabulary: dict[str, int], unknown: int) -> Encoder:
+    """One id a piece of the pattern."""
+    pieces = re.compile(pattern).findall
     return lambda text: np.fromiter(
         (vocabulary.get(piece, unknown) for piece in pieces(text)), np.int64
     )

@@ -1,7 +1,7 @@
-"""How text falls into pieces before tokens: one regular expression for words, one for BPE.
+"""How text falls into pieces before tokens: one regular expression for words, one for BPE, one for spaces.
 
 Classes are explicit ranges, so a pattern means the same to Python's `re` and to the tokenizers library
-(Oniguruma), and never moves with a Unicode version. Both patterns are total: the pieces of a text joined are
+(Oniguruma), and never moves with a Unicode version. All patterns are total: the pieces of a text joined are
 the text. No piece holds whitespace after something else, which makes it safe to cut before whitespace.
 """
 
@@ -41,9 +41,13 @@ BPE = (
     f"|[{SPACE}]"
 )
 
+# For text that is cut into words already (treebanks, WikiText): what stands between spaces, with the one
+# space before it. Punctuation of scripts without spaces is apart: text may be cut into blocks there (below).
+BETWEEN = "，。、；：？！「」《》"
+STRETCH = f" ?[^{SPACE}{BETWEEN}]+| ?[{BETWEEN}]|[{SPACE}]"
+
 # Places where no pattern has a piece on both sides: before whitespace, and, for scripts without spaces,
 # between a Han character or kana and the punctuation after it
 SAFE_CUT = re.compile(
-    f"(?<=[^{SPACE}])(?=[{SPACE}])"
-    "|(?<=[\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5])(?=[，。、；：？！「」《》])"
+    f"(?<=[^{SPACE}])(?=[{SPACE}])|(?<=[\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5])(?=[{BETWEEN}])"
 )

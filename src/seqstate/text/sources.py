@@ -1,9 +1,10 @@
 """Documents from files, folders, globs and standard input, streamed: no file is ever held whole.
 
 .txt, .md and their .gz: one document a file. .jsonl (.gz): one document a line, from a field. .parquet: one a
-row, read through duckdb. .tsv (.gz), where pairs are asked for: one a line (see text.pairs). Any other suffix
-is read as text if it is text. Line ends become "\\n" and a leading byte order mark goes, as in Python's text
-mode; strings in .jsonl and .parquet are taken as they are.
+row, read through duckdb. .tsv (.gz), where pairs are asked for: one a line (see text.pairs). .ptb, .tree and
+.mrg (.gz): the words of one tree (see text.trees). Any other suffix is read as text if it is text. Line ends
+become "\\n" and a leading byte order mark goes, as in Python's text mode; strings in .jsonl and .parquet are
+taken as they are.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqstate.text import trees
 from seqstate.text.chunks import Piece
 from seqstate.text.pairs import Fields, of_columns, of_rows
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".parquet")
+SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".parquet", *trees.SUFFIXES)
 ERRORS = ("strict", "replace", "ignore", "backslashreplace")
 READ_BYTES = 1 << 20
 
@@ -37,7 +39,7 @@ class Source:
 
     name: str
     path: Path | None
-    format: str  # text, jsonl or parquet
+    format: str  # text, jsonl, parquet or trees
     packed: bool = False
 
     @property
@@ -103,7 +105,18 @@ def find(paths: Sequence[str | Path], *, field: str | None = None) -> list[Sourc
             sources.setdefault(
                 "-" if source.path is None else os.path.realpath(source.path), source
             )
+    _refuse_mixed(list(sources.values()))
     return list(sources.values())
+
+
+def _refuse_mixed(sources: list[Source]) -> None:
+    treebank = [source for source in sources if source.format == "trees"]
+    if 0 < len(treebank) < len(sources):
+        other = next(source for source in sources if source.format != "trees")
+        raise ValueError(
+            f"{treebank[0].name} holds trees, {other.name} does not; give one kind "
+            f'(of a folder, "*{Path(treebank[0].name).suffix}")'
+        )
 
 
 def _expand(path: str, field: str | None) -> list[Source]:
@@ -140,9 +153,11 @@ def _filled(names: Iterable[Path], otherwise: str) -> list[Source]:
 
 
 def _source(path: Path) -> Source:
-    plain = path.name.lower().removesuffix(".gz")
+    name = path.name.lower()
+    plain = name.removesuffix(".gz")
     format = next((kind for kind in ("jsonl", "parquet") if plain.endswith(f".{kind}")), "text")
-    return Source(str(path), path, format, packed=path.name.lower().endswith(".gz"))
+    format = "trees" if name.endswith(trees.SUFFIXES) else format
+    return Source(str(path), path, format, packed=name.endswith(".gz"))
 
 
 @contextmanager
@@ -173,6 +188,14 @@ def read(
             return
         with source.open() as file:
             texts = _decode(file.read, source.name, encoding, errors)
+            if source.format == "trees":
+                if pairs:
+                    raise ValueError(
+                        f"{source.name} holds trees; pairs are read from .tsv and .jsonl"
+                    )
+                for tree in trees.of_lines(_lines(texts), source.name):
+                    yield Piece(trees.sentence(tree), True, tree)
+                return
             if pairs and source.format == "jsonl":
                 yield from of_rows(_rows(texts, source.name, pairs[0]), pairs)
                 return

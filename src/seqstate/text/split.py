@@ -50,7 +50,7 @@ def survey(pieces: Iterable[Piece], *, pairs: bool = False) -> Survey:
     """Measure a text in one pass; 16 bytes are kept of a document."""
     keys, sizes = array("Q"), array("q")
     running = hashlib.blake2b(digest_size=8)
-    for text, starts_document in pieces:
+    for text, starts_document, *_ in pieces:
         if starts_document:
             if sizes:
                 keys.append(int.from_bytes(running.digest(), "big"))
@@ -62,7 +62,9 @@ def survey(pieces: Iterable[Piece], *, pairs: bool = False) -> Survey:
     return Survey(np.array(keys, np.uint64), np.array(sizes, np.int64))
 
 
-def choose(text: Survey, share: float, name: str, *, pairs: bool = False) -> Split:
+def choose(
+    text: Survey, share: float, name: str, *, pairs: bool = False, trees: bool = False
+) -> Split:
     """Hold out about `share` of the characters. Raises ValueError when there is too little text."""
     train = int((1 - share) * text.characters)
     if min(train, text.characters - train) < LEAST_CHARACTERS:
@@ -77,9 +79,15 @@ def choose(text: Survey, share: float, name: str, *, pairs: bool = False) -> Spl
             f"{name} has {len(text.sizes):,} pairs, too few to hold out {share:.0%} of them by source; "
             "give more, or held-out pairs of their own (--valid)"
         )
+    if held is None and trees:
+        raise ValueError(
+            f"{name} has {len(text.sizes):,} trees, too few to hold out {share:.0%} of them; "
+            "give more, or held-out trees of their own (--valid)"
+        )
     if held is None:
         return Split(None, train, train, f"the last {share:.0%} of the characters")
-    how = f"{held.sum():,} of {len(held):,} {'pairs, no source on both sides' if pairs else 'documents'}"
+    kind = "pairs, no source on both sides" if pairs else "trees" if trees else "documents"
+    how = f"{held.sum():,} of {len(held):,} {kind}"
     return Split(held, 0, int(text.sizes[~held].sum()), how)
 
 
@@ -121,7 +129,7 @@ def sides(pieces: Iterable[Piece], split: Split) -> Iterator[tuple[bool, Piece]]
             continue
         before = min(max(0, split.cut - at), len(piece.text))
         if before:
-            yield False, Piece(piece.text[:before], piece.starts_document)
+            yield False, piece._replace(text=piece.text[:before])
         if before < len(piece.text):
             opens = piece.starts_document if not before else False
             yield True, Piece(piece.text[before:], opens or at + before == split.cut)

@@ -33,10 +33,12 @@ from seqstate.text.split import Split, check_length, choose, given, sides, surve
 from seqstate.text.starvation import starvation
 from seqstate.text.texts import Reading, Text
 from seqstate.text.tokenizer import KINDS, TextCodec, Tokenizer
+from seqstate.text.trees import Tree, read_trees
 
 __all__ = ["Corpus", "encode_text", "find_corpus", "open_corpus", "prepare", "starvation"]
 
 FORMAT = 1  # of the cache; raised when the same input would be stored otherwise
+TREES = ".trees"  # suffix of the file with the trees of one side, one a line
 SAMPLE = 1 << 25  # characters that a word or bpe vocabulary is learnt from, at most
 SIDES = ("train", "valid")
 Progress = Callable[[str, float | None], None]
@@ -49,7 +51,7 @@ class Corpus:
     id: the name and a hash of ids and vocabulary: equal wherever the same text is split and cut into tokens
     alike. *_bytes: of the text in UTF-8. split: how valid was chosen. unknown: share of the held-out tokens
     that are `<unk>` (what they stand for is not predicted, which flatters bits per byte). pairs: whether each
-    document is a source and a target (see text.pairs).
+    document is a source and a target (see text.pairs). treebank: whether each is the words of a tree.
     """
 
     id: str
@@ -65,6 +67,11 @@ class Corpus:
     unknown: float
     folder: Path
     pairs: bool = False
+    treebank: bool = False
+
+    def trees(self, side: str) -> list[Tree]:
+        """The trees of one side ("train" or "valid") of a treebank, in the order of its documents."""
+        return read_trees(self.folder / f"{side}{TREES}")
 
     @property
     def separator(self) -> int | None:
@@ -79,7 +86,7 @@ def prepare(
     texts: Sequence[str | Path] = (),
     *,
     valid: Sequence[str | Path] = (),
-    tokenizer: str | Path = "bpe",
+    tokenizer: str | Path | None = None,
     vocab_size: int | None = None,
     valid_share: float = 0.1,
     field: str | None = None,
@@ -92,14 +99,15 @@ def prepare(
     """Read, split, tokenise and store text, or find that this was done before.
 
     texts: files, folders, globs or `-`; none: the documentation of this Python (text.default).
-    valid: held-out text; then all of `texts` trains. tokenizer: byte, char, word or bpe, trained on the
-    training split only, or the path of a tokenizer.json. pairs: "SOURCE,TARGET", the fields that hold pairs;
-    .tsv files are pairs without it. progress: called with a stage and the share done.
+    valid: held-out text; then all of `texts` trains. tokenizer: byte, char, word, bpe or space, trained on
+    the training split only, or the path of a tokenizer.json; None: bpe, and space for trees. pairs:
+    "SOURCE,TARGET", the fields that hold pairs; .tsv files are pairs without it. progress: called with a
+    stage and the share done.
     Raises ValueError, in one line, for text that cannot be read or is too short to split.
     """
     if not 0 < valid_share <= 0.5:
         raise ValueError(f"a held-out share of {valid_share} is not above 0 and at most 0.5")
-    ready = None if tokenizer in KINDS else _reuse(tokenizer, vocab_size)
+    ready = None if tokenizer in (None, *KINDS) else _reuse(tokenizer, vocab_size)
     root = Path(cache or on_disk.cache_folder()) / "corpora"
     tell = progress or (lambda stage, share: None)
     with on_disk.writing(root), ExitStack() as closing:
@@ -109,6 +117,12 @@ def prepare(
         valid_text = Text(_listed(valid), reading, folder=root, closing=closing) if valid else None
         if valid_text:
             train_text.refuse_shared(valid_text)
+        treebank = train_text.treebank
+        if valid_text and valid_text.treebank != treebank:
+            raise ValueError(
+                "of text and held-out text one is trees; give both as trees, or neither"
+            )
+        tokenizer = tokenizer or ("space" if treebank else "bpe")
         tell("reading", None)
         cut = [ready.model.to_str()] if ready else [tokenizer, vocab_size, tokenizers.__version__]
         split = valid_text.digest() if valid_text else valid_share
@@ -181,11 +195,14 @@ class _Material:
     def __init__(self, train: Text, valid: Text | None, share: float, tell: Progress) -> None:
         self.text, self.valid, self.tell = train, valid, tell
         self.pairs = train.reading.pairs is not None
+        self.treebank = train.treebank
         tell("measuring", None)
         found, name = survey(train.pieces(), pairs=self.pairs), train.name
         self.characters = found.characters
         self.split: Split = (
-            given(found, name) if valid else choose(found, share, name, pairs=self.pairs)
+            given(found, name)
+            if valid
+            else choose(found, share, name, pairs=self.pairs, trees=self.treebank)
         )
         if valid:
             check_length(survey(valid.pieces()), valid.name)
@@ -221,12 +238,14 @@ class _Material:
             pieces = self._watched(self.pieces())
             for held, stretch in groupby(pieces, key=lambda pair: pair[0]):
                 encoders[held].add(piece for _, piece in stretch)
+        drawn = self._write_trees(folder) if self.treebank else b""
         vocabulary = json.dumps(sorted(tokenizer.model.get_vocab().items())).encode()
         digests = [
             train.digest.digest(),
             valid.digest.digest(),
             hashlib.sha256(vocabulary).digest(),
             *([b"pairs"] if self.pairs else []),
+            drawn,
         ]
         meta = {
             "digest": hashlib.sha256(b"".join(digests)).hexdigest(),
@@ -237,9 +256,21 @@ class _Material:
             "split": self.split.how,
             "unknown": valid.unknown / valid.tokens,
             "pairs": self.pairs,
+            "treebank": self.treebank,
             "sizes": on_disk.sizes(folder),
         }
         write_json(folder / on_disk.META, meta)
+
+    def _write_trees(self, folder: Path) -> bytes:
+        """The trees of both sides; a digest of them."""
+        digest = hashlib.sha256()
+        with ExitStack() as closing:
+            files = [closing.enter_context(open(folder / f"{side}{TREES}", "wb")) for side in SIDES]
+            for held, piece in self.pieces():
+                line = f"{piece.tree}\n".encode()
+                files[held].write(line)
+                digest.update(line)
+        return digest.digest()
 
     def _watched(self, pieces: Iterable[tuple[bool, Piece]]) -> Iterator[tuple[bool, Piece]]:
         done = 0
@@ -278,7 +309,7 @@ class _Encoder:
 def _sample(train: Iterable[Piece], share: float) -> Iterator[str]:
     """Blocks spread evenly over a text that hold about a share of it."""
     seen = taken = 0
-    for text, _ in train:
+    for text, *_ in train:
         if taken <= share * seen:
             taken += len(text)
             yield text

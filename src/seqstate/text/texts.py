@@ -50,6 +50,11 @@ class Text:
         self.files = {s.path and os.path.realpath(s.path): s.name for s in sources}
         self.sources = [_copied(s, folder, closing) if s.once else s for s in sources]
 
+    @property
+    def treebank(self) -> bool:
+        """Whether its documents are the words of trees."""
+        return self.sources[0].format == "trees"
+
     def pieces(self) -> Iterator[Piece]:
         """The documents, from the first."""
         empty, how = True, self.reading

@@ -1,4 +1,4 @@
-"""Text to token ids and back: byte, char, word and bpe, stored as one tokenizer.json.
+"""Text to token ids and back: byte, char, word, bpe and space, stored as one tokenizer.json.
 
 The file is the tokenizers library's own, so `tokenizers.Tokenizer.from_file` and transformers'
 `PreTrainedTokenizerFast(tokenizer_file=...)` load it and give the same ids and text.
@@ -8,7 +8,8 @@ The file is the tokenizers library's own, so `tokenizers.Tokenizer.from_file` an
 
 byte: ids 0-255 are UTF-8 bytes. bpe: bytes and merges of frequent pairs (Sennrich et al. 2016; byte-level as
 GPT-2). Both know all text. char: one id a code point; word: one id a word with the space before it (see
-patterns.WORD). Both know what training showed at least twice; the rest is `<unk>`.
+patterns.WORD); space: one id a stretch between spaces, for text that is cut into words already (treebanks).
+These know what training showed at least twice; the rest is `<unk>`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from numpy.typing import NDArray
 from seqstate.core.record import write_atomic
 from seqstate.text import encoders
 from seqstate.text.chunks import Piece, blocks
-from seqstate.text.patterns import BPE, WORD
+from seqstate.text.patterns import BPE, STRETCH, WORD
 from seqstate.text.vocabulary import BOUNDARY, CHARACTER, UNKNOWN, byte_names, learn
 
-KINDS = ("byte", "char", "word", "bpe")
+KINDS = ("byte", "char", "word", "bpe", "space")
+PIECES = {WORD: "word", STRETCH: "space"}  # kinds whose tokens are the pieces of a pattern
 # what opens or ends a document in tokenisers of other makers, best first
 BOUNDARIES = (BOUNDARY, "<|endoftext|>", "<|end_of_text|>", "<|begin_of_text|>", "</s>", "<s>")
 PROBE = (
@@ -100,7 +102,7 @@ class TextDecoder(ABC):
 
 
 class Tokenizer(TextCodec):
-    """kind: byte, char, word or bpe. vocab_size: all entries. boundary: the id that opens a document.
+    """kind: byte, char, word, bpe or space. vocab_size: all entries. boundary: the id that opens a document.
 
     unknown: the id of `<unk>`, or None where every text is known.
     """
@@ -113,15 +115,17 @@ class Tokenizer(TextCodec):
         self.kind, self._bytes, self._encode = _understand(model)
         self.vocab_size = len(self._bytes)
         self.boundary = _boundary(model)
-        self.unknown = model.token_to_id(UNKNOWN) if self.kind in ("char", "word") else None
+        self.unknown = (
+            model.token_to_id(UNKNOWN) if self.kind in ("char", *PIECES.values()) else None
+        )
 
     @classmethod
     def train(cls, kind: str, documents: Iterable[str], vocab_size: int | None = None) -> Tokenizer:
         """Learn from training text.
 
         vocab_size counts `<doc>` and `<unk>`; None: 257 for byte, all characters seen twice for char, at
-        most 8,192 for word and 2,048 for bpe. Raises ValueError for a kind there is not and a size it
-        cannot have.
+        most 8,192 for word and space and 2,048 for bpe. Raises ValueError for a kind there is not and a size
+        it cannot have.
         """
         return cls(learn(kind, documents, vocab_size))
 
@@ -213,12 +217,12 @@ def _understand(model: tokenizers.Tokenizer) -> tuple[str, list[bytes], encoders
     written = json.loads(model.to_str())
     vocabulary = model.get_vocab(with_added_tokens=True)
     kind, pattern = written["model"]["type"], _pattern(written["pre_tokenizer"])
-    if kind == "WordLevel" and pattern in (CHARACTER, WORD):
+    if kind == "WordLevel" and pattern in (CHARACTER, *PIECES):
         unknown = vocabulary[UNKNOWN]
         texts = [text.encode("utf-8") for text in sorted(vocabulary, key=vocabulary.__getitem__)]
         if pattern == CHARACTER:
             return "char", texts, encoders.character_encoder(vocabulary, unknown)
-        return "word", texts, encoders.word_encoder(vocabulary, unknown)
+        return PIECES[pattern], texts, encoders.word_encoder(pattern, vocabulary, unknown)
     if kind != "BPE" or "ByteLevel" not in json.dumps(written["decoder"]):
         raise ValueError(f"{kind} is neither one of ours nor a byte-level BPE, which know all text")
     texts = _byte_level_texts(model, vocabulary)

@@ -1,4 +1,4 @@
-"""Learns vocabularies and builds them as `tokenizers.Tokenizer`: byte, char, word and byte-level BPE.
+"""Learns vocabularies and builds them as `tokenizers.Tokenizer`: byte, char, word, space and byte-level BPE.
 
 `<doc>` and `<unk>` are ordinary entries that no piece of text can match, not added tokens that are looked for
 in the text: a document that says "<doc>" stays a document that says "<doc>", in every program that loads the
@@ -11,18 +11,19 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from seqstate.text.chunks import BLOCK, Piece, blocks
-from seqstate.text.patterns import BPE, WORD
+from seqstate.text.patterns import BPE, STRETCH, WORD
 
 BOUNDARY, UNKNOWN = "<doc>", "<unk>"
 CHARACTER = r"[\s\S]"
 MINIMUM_COUNT = 2  # what was seen once teaches what an unknown looks like
-DEFAULT_SIZES = {"word": 8192, "bpe": 2048}
+DEFAULT_SIZES = {"word": 8192, "space": 8192, "bpe": 2048}
 
 
 def byte_names() -> list[str]:
@@ -39,8 +40,9 @@ def learn(kind: str, documents: Iterable[str], vocab_size: int | None) -> tokeni
     learners: dict[str, Callable[[Iterable[str], int | None], tokenizers.Tokenizer]] = {
         "byte": _learn_bytes,
         "char": _learn_characters,
-        "word": _learn_words,
+        "word": partial(_learn_words, "word", WORD),
         "bpe": _learn_bpe,
+        "space": partial(_learn_words, "space", STRETCH),
     }
     if kind not in learners:
         raise ValueError(f"unknown tokenizer {kind!r}; there are {', '.join(learners)}")
@@ -68,14 +70,16 @@ def _learn_characters(documents: Iterable[str], vocab_size: int | None) -> token
     return whole_pieces(kept, split=CHARACTER)
 
 
-def _learn_words(documents: Iterable[str], vocab_size: int | None) -> tokenizers.Tokenizer:
+def _learn_words(
+    kind: str, pattern: str, documents: Iterable[str], vocab_size: int | None
+) -> tokenizers.Tokenizer:
     counts: Counter[str] = Counter()
-    pattern = re.compile(WORD)
+    pieces = re.compile(pattern)
     for document in documents:
         for block in blocks([Piece(document, True)]):
-            counts.update(pattern.findall(block.text))
-    kept = _most_frequent("word", counts, vocab_size or DEFAULT_SIZES["word"])
-    return whole_pieces(kept, split=WORD)
+            counts.update(pieces.findall(block.text))
+    kept = _most_frequent(kind, counts, vocab_size or DEFAULT_SIZES[kind])
+    return whole_pieces(kept, split=pattern)
 
 
 def _most_frequent(kind: str, counts: Counter[str], vocab_size: int | None) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqstate.states._grammar.trees import Tree, binary
+from seqstate.text.trees import Tree, binary
 
 
 @dataclass(frozen=True)

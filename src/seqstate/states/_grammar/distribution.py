@@ -14,7 +14,7 @@ from seqstate.states._grammar.chart import Chart, Words, fill
 from seqstate.states._grammar.dense import Dense
 from seqstate.states._grammar.rules import Rules
 from seqstate.states._grammar.topdown import best, derive, sampler, to_trees
-from seqstate.states._grammar.trees import Tree
+from seqstate.text.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,10 @@ class TreeDistribution:
         error = weight.std(0, correction=1) / samples**0.5 if samples > 1 else mean * torch.nan
         effective = weight.sum(0).square() / weight.square().sum(0)
         return Estimate(top + mean.log(), top + error.log(), effective)
+
+    def flattened(self, power: float) -> TreeDistribution:
+        """The same trees, the weights of words raised to a power: a proposal that is sure of less."""
+        return TreeDistribution(power * self.terms, self.rules, self.roots, self.lengths)
 
     def uniform(self) -> TreeDistribution:
         """All bracketings of the same sentences with equal weight; its Z counts them (Catalan numbers)."""

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.core.model import IGNORE, LanguageModel
+from seqstate.core.model import IGNORE, LanguageModel, Parses
 from seqstate.core.state import State
 from seqstate.states._grammar.carried import empty
 from seqstate.states._grammar.chart import Words
@@ -28,10 +28,10 @@ from seqstate.states._grammar.distribution import TreeDistribution
 from seqstate.states._grammar.prefix import begin
 from seqstate.states._grammar.segments import segment
 from seqstate.states._grammar.sentences import Grammar, Sentences
-from seqstate.states._grammar.trees import Tree
+from seqstate.text.trees import Tree
 
 
-class GrammarModel(LanguageModel):
+class GrammarModel(LanguageModel, Parses):
     """What all grammars share once `grammar()` is given. `names`: of the A + P symbols."""
 
     names: list[str]

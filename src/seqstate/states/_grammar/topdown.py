@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seqstate.states._grammar.chart import Chart
 from seqstate.states._grammar.rules import Nodes, Pick, Rules
-from seqstate.states._grammar.trees import Tree
+from seqstate.text.trees import Tree
 
 
 def sampler(generator: torch.Generator | None) -> Pick:

@@ -1,11 +1,22 @@
-"""Trees: how they are held, read from bracket files, drawn, and made binary."""
+"""Bracketed trees as text: Penn-style files are read as one sentence a tree, and the trees kept beside.
+
+A tree's document is its words with a space before each, so that every word is one token of a tokeniser that
+cuts at spaces (`space`). .ptb, .tree and .mrg (.gz): trees on one line or over several, with or without an
+outer wrapper. What is not of the words goes: comment lines (`#`), traces (`-NONE-`) and what dominates
+nothing else, function tags and indices (NP-SBJ-1: NP).
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+SUFFIXES = (".ptb", ".tree", ".mrg", ".ptb.gz", ".tree.gz", ".mrg.gz")
+BRACKETS = re.compile(r"[()]|[^\s()]+")
+DEEPEST = 200  # brackets inside each other; what is deeper was not drawn by hand
 
 
 @dataclass(frozen=True)
@@ -88,47 +99,69 @@ def _draw(node: Tree | str | int, own: str, below: str, lines: list[str]) -> Non
         _draw(node.children[-1], f"{below}└─ ", f"{below}   ", lines)
 
 
+def sentence(tree: Tree) -> str:
+    """The document of a tree: its words, a space before each."""
+    return "".join(f" {word}" for word in tree.leaves())
+
+
 def read_tree(text: str) -> Tree:
     """One bracketed tree, `(S (NP (DT the) (NN state)) (VP (VBZ evolves)))`, kept as written."""
-    trees = list(_parse(text, "the text"))
+    trees = list(_parse(text.splitlines(), "the text"))
     if len(trees) != 1:
         raise ValueError(f"found {len(trees)} trees in {text[:60]!r}, wanted one")
     return trees[0]
 
 
 def read_trees(path: str | Path) -> list[Tree]:
-    """The trees of a bracket file (Penn, CRAFT, ...), cleaned for a grammar over words.
+    """The trees of a bracket file in UTF-8, as `of_lines`."""
+    with open(path, encoding="utf-8") as file:
+        return list(of_lines(file, str(path)))
 
-    Comment lines (`#`) and outer wrappers without a label, or labelled ROOT or TOP, are taken off; traces
-    (`-NONE-`) and what dominates nothing else are dropped; function tags and indices go (NP-SBJ-1: NP); a
-    word written with spaces, (NN Xpd TTD), becomes Xpd_TTD. Trees without words are left out. Raises
-    ValueError for unbalanced brackets.
+
+def of_lines(lines: Iterable[str], name: str) -> Iterator[Tree]:
+    """The trees of lines (Penn, CRAFT, ...), cleaned for a grammar over words.
+
+    Comment lines and outer wrappers without a label, or labelled ROOT or TOP, are taken off; traces and empty
+    nodes are dropped; function tags and indices go; a word written with spaces, (NN Xpd TTD), becomes
+    Xpd_TTD. Trees without words are left out. Raises ValueError with the line for unbalanced brackets.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    cleaned = (clean(tree) for tree in _parse("\n".join(lines), str(path)))
-    return [tree for tree in cleaned if tree is not None]
+    cleaned = (clean(tree) for tree in _parse(lines, name))
+    return (tree for tree in cleaned if tree is not None)
 
 
-def _parse(text: str, where: str) -> Iterator[Tree]:
+def _parse(lines: Iterable[str], name: str) -> Iterator[Tree]:
     stack: list[list] = []
-    for token in text.replace("(", " ( ").replace(")", " ) ").split():
-        if token == "(":
-            stack.append([])
-        elif token != ")":
-            if not stack:
-                raise ValueError(f"{where}: found {token!r} outside brackets, wanted '('")
-            stack[-1].append(token)
-        else:
-            if not stack:
-                raise ValueError(f"{where}: found ')' without its '('")
-            node = _node(stack.pop())
-            if stack:
-                stack[-1].append(node)
+    opened = number = 0
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("#"):
+            continue
+        for token in BRACKETS.findall(line):
+            if token == "(":
+                opened = opened if stack else number
+                stack.append([])
+                if len(stack) > DEEPEST:
+                    raise ValueError(
+                        f"{name}, line {opened:,}: the tree that begins here is more than {DEEPEST} "
+                        "brackets deep; is one left open?"
+                    )
+            elif token != ")":
+                if not stack:
+                    raise ValueError(
+                        f"{name}, line {number:,}: found {token!r} outside brackets, wanted '('"
+                    )
+                stack[-1].append(token)
             else:
-                yield node
+                if not stack:
+                    raise ValueError(f"{name}, line {number:,}: found ')' without its '('")
+                node = _node(stack.pop())
+                if stack:
+                    stack[-1].append(node)
+                else:
+                    yield node
     if stack:
-        raise ValueError(f"{where}: found the end of the text, wanted {len(stack)} more ')'")
+        raise ValueError(
+            f"{name}, line {opened:,}: a tree begins here and does not end, wanted {len(stack)} more ')'"
+        )
 
 
 def _node(parts: list) -> Tree:
@@ -194,82 +227,6 @@ def unbinary(tree: Tree) -> Tree:
     for outer in reversed(above):
         node = Tree(outer, (node,))
     return node
-
-
-def brackets(tree: Tree, *, ignore: Iterable[str] = ()) -> set[tuple[int, int]]:
-    """The unlabelled spans that a score counts: of 2 words or more, not the whole sentence, each once.
-
-    Words whose preterminal is in `ignore` (punctuation) are taken out before positions are counted, as
-    evalb does; what then covers fewer than two words, or all of them, is no bracket.
-    """
-    ignored = set(ignore)
-    preterminals = [node.label for node in tree.nodes() if node.is_preterminal]
-    position = [0]
-    for label in preterminals:
-        position.append(position[-1] + (label not in ignored))
-    spans = {(position[start], position[end]) for _, start, end in tree.spans()}
-    whole = (0, position[-1])
-    return {(start, end) for start, end in spans if end - start > 1 and (start, end) != whole}
-
-
-PUNCTUATION = ("``", "''", ".", ":", ",")  # Penn tags that evalb's COLLINS.prm takes out
-
-
-@dataclass(frozen=True)
-class BracketScore:
-    """Unlabelled agreement of parses with gold trees. Per cent; `sentence_f1` averages over sentences."""
-
-    precision: float
-    recall: float
-    f1: float
-    sentence_f1: float
-    sentences: int
-    brackets: int  # of the gold trees
-
-
-def score_brackets(
-    parses: Iterable[Tree], golds: Iterable[Tree], *, ignore: Iterable[str] = PUNCTUATION
-) -> BracketScore:
-    """Compare parses with gold trees over the same words; which words are punctuation, the gold says.
-
-    Trivial spans (single words, the whole sentence) and repeated spans do not count. A sentence whose gold
-    tree has no bracket scores 1 in `sentence_f1` if the parse has none either, as in Kim et al. 2019.
-    Raises ValueError if a pair does not have the same number of words.
-    """
-    right = found = wanted = 0
-    scores = []
-    for parse, gold in zip(parses, golds, strict=True):
-        tags = [node.label for node in gold.nodes() if node.is_preterminal]
-        if len(parse.leaves()) != len(tags):
-            raise ValueError(f"a parse has {len(parse.leaves())} words, its gold tree {len(tags)}")
-        ours = brackets(retag(parse, tags), ignore=ignore)
-        theirs = brackets(gold, ignore=ignore)
-        right, found, wanted = right + len(ours & theirs), found + len(ours), wanted + len(theirs)
-        scores.append(_f1(len(ours & theirs), len(ours), len(theirs)))
-    return BracketScore(
-        100 * right / max(found, 1),
-        100 * right / max(wanted, 1),
-        100 * _f1(right, found, wanted),
-        100 * sum(scores) / max(len(scores), 1),
-        len(scores),
-        wanted,
-    )
-
-
-def _f1(right: int, found: int, wanted: int) -> float:
-    return 2 * right / (found + wanted) if found + wanted else 1.0
-
-
-def retag(tree: Tree, tags: list[str]) -> Tree:
-    """The same tree with other preterminals, left to right."""
-    rest = iter(tags)
-
-    def change(node: Tree) -> Tree:
-        if node.is_preterminal:
-            return Tree(next(rest), node.children)
-        return Tree(node.label, tuple(change(child) for child in node.children))
-
-    return change(tree)
 
 
 def word_ids(
