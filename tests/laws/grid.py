@@ -55,6 +55,7 @@ STATE_OPTIONS = [
     "unbounded_ngram(longest=3, heldout=0)",
     "cache(window=4, match=0)",
     "cache(window=9, match=2, decay=0.9)",
+    "cache(window=9, match=1, reset=True)",
 ]
 ENERGY_OPTIONS = [
     "multi_hamming(groups=4, tau=2.0, a=3.0)",

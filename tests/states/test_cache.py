@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from seqstate.core.model import IGNORE
 from seqstate.core.state import state_bytes
+from seqstate.model import build_model
 from seqstate.states.cache import Cache
 
 VOCAB = 6
@@ -40,6 +41,24 @@ def test_every_probability_is_the_formula(read, window, match):
     for t in range(len(read)):
         expected = [slow_probability(model, word, read[: t + 1]) for word in range(VOCAB)]
         torch.testing.assert_close(logits[0, t].exp(), torch.tensor(expected), atol=1e-6, rtol=1e-5)
+
+
+@given(texts, st.integers(1, 9), st.integers(0, 4))
+def test_with_reset_a_document_is_read_as_if_it_were_the_first(read, window, match):
+    options = {"window": window, "match": match, "decay": 0.8, "strength": 2.0}
+    model, plain = counted(**options, reset=True), counted(**options)
+    logits, _ = model(torch.tensor([read]))
+    for t in range(len(read)):
+        opened = max((i for i in range(t + 1) if read[i] == 0), default=0)
+        alone, _ = plain(torch.tensor([read[opened : t + 1]]))
+        torch.testing.assert_close(logits[0, t], alone[0, -1], atol=1e-6, rtol=1e-6)
+
+
+def test_the_model_of_a_corpus_is_told_which_token_opens_a_document():
+    model = build_model("cache(window=5, reset=True)", vocab_size=VOCAB, boundary=3)
+    assert model.boundary == 3
+    with pytest.raises(ValueError, match="boundary 6 is no word of 6"):
+        Cache(vocab_size=VOCAB, boundary=6)
 
 
 def test_nll_is_the_target_of_the_full_distribution_in_tiles_too(monkeypatch):

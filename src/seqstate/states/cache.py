@@ -5,7 +5,8 @@
 
 The state is the recent words. Without `match`, the cache of Kuhn & De Mori 1990; with it a pointer on
 contexts, the continuous cache of Grave, Joulin & Usunier 2017 with agreement in place of an inner product.
-Documents are not kept apart: what the last one said fades like the rest.
+Documents are not kept apart, and what the last one said fades like the rest, unless `reset`: then a document
+begins with nothing said but the boundary token that opens it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqstate.core.model import IGNORE, Counted, LanguageModel, last_real
@@ -31,7 +32,7 @@ class Cache(LanguageModel, Counted):
 
     strength: weight of the unigram, counted in words of no agreement and age 0. decay: what the weight of a
     word is multiplied by for every word read since. sharpness: what it is multiplied by for every agreeing
-    word before it, up to `match` words.
+    word before it, up to `match` words. reset: forget where `boundary` opens a document.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Cache(LanguageModel, Counted):
         match: int = 4,
         sharpness: float = 8.0,
         strength: float = 500.0,
+        reset: bool = False,
+        boundary: int = 0,
     ) -> None:
         super().__init__()
         if vocab_size < 1 or window < 1 or match < 0:
@@ -55,7 +58,10 @@ class Cache(LanguageModel, Counted):
                 f"found decay={decay}, sharpness={sharpness}, strength={strength}, "
                 "wanted a decay above 0 and at most 1, the others above 0"
             )
+        if not 0 <= boundary < vocab_size:
+            raise ValueError(f"boundary {boundary} is no word of {vocab_size}")
         self.vocab_size, self.window, self.match = vocab_size, window, match
+        self.reset, self.boundary = reset, boundary
         self.decay, self.sharpness, self.strength = decay, sharpness, strength
         uniform = torch.full((vocab_size,), -math.log(vocab_size), dtype=torch.float64)
         self.register_buffer("unigram", uniform)
@@ -123,6 +129,8 @@ class Cache(LanguageModel, Counted):
         self, recent: Int[Tensor, "Q S"]
     ) -> tuple[Int[Tensor, "Q W"], Float[Tensor, "Q W"]]:
         """The words of the window and how much each counts."""
+        if self.reset:
+            recent = recent.masked_fill(_closed(recent == self.boundary), NOTHING)
         words = recent[:, self.match :]
         age = torch.arange(self.window - 1, -1, -1, device=recent.device)
         weight = (self.decay**age).expand(words.shape) * (words != NOTHING)
@@ -146,6 +154,12 @@ class Cache(LanguageModel, Counted):
         mass = (self.strength * self.unigram.exp()).float().repeat(len(recent), 1)
         mass.scatter_add_(1, words, weight.float())
         return (mass / (weight.sum(1, keepdim=True) + self.strength)).log()
+
+
+def _closed(opens: Bool[Tensor, "Q S"]) -> Bool[Tensor, "Q S"]:
+    """Whether a document opens behind each place."""
+    behind = opens.flip(1).cumsum(1).flip(1) - opens.long()
+    return behind > 0
 
 
 def _joined(parts: list[Tensor], tokens: Int[Tensor, "B T"]) -> Tensor:
