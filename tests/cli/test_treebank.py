@@ -79,10 +79,14 @@ def test_a_sentence_is_parsed_drawn_and_its_likelihood_sampled(seqstate, grammar
     assert seqstate(*ask, "--seed", 4)[1] == out
 
 
-@pytest.mark.parametrize("state", ["pcfg(nonterminals=3, preterminals=4, width=8)", "ngram(order=3)"])
+@pytest.mark.parametrize(
+    "state", ["pcfg(nonterminals=3, preterminals=4, width=8)", "ngram(order=3)"]
+)
 def test_other_states_read_the_words(seqstate, trees, tmp_path, state):
     model, quick = tmp_path / "model", ["--steps", 6, "--batch-size", 2, "--context", 16]
-    code, out, err = seqstate("train", trees / "train.mrg", "--state", state, *quick, "--out", model)
+    code, out, err = seqstate(
+        "train", trees / "train.mrg", "--state", state, *quick, "--out", model
+    )
     assert code == 0, err
     assert "space tokens" in err
     assert "of 48 trees" in err
@@ -136,7 +140,10 @@ def test_faults_get_one_clear_line(seqstate, trees, grammar, book, tmp_path):
         (["train", tmp_path / "few.ptb", *table, *out], "4 trees, too few to hold out 10%"),
         (["train", trees / "test.ptb", book, *out], "holds trees, "),
         (["train", trees / "train.mrg", "--valid", book, *out], "one is trees"),
-        (["train", trees / "train.mrg", "--pairs", "a,b", *out], "holds trees; pairs are read from"),
+        (
+            ["train", trees / "train.mrg", "--pairs", "a,b", *out],
+            "holds trees; pairs are read from",
+        ),
         (
             ["train", trees / "train.mrg", "--state", "table_pcfg(nonterminals=9)", *out],
             "decide nonterminals of table_pcfg",
