@@ -1,4 +1,4 @@
-"""Every state there is, by the commands: trained, stopped and gone on with to the bit, written with, measured."""
+"""Every state there is, by the commands: trained, stopped and resumed to the bit, written with, measured."""
 
 from __future__ import annotations
 
