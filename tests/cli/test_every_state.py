@@ -13,6 +13,7 @@ from seqstate.core import registry
 from seqstate.core.model import Counted, LanguageModel
 
 SMALL = {
+    "hamming_rnn": "hamming_rnn(width=16, groups=4)",
     "hmm": "hmm(states=3, width=8)",
     "ngram": "ngram(order=10)",
     "pcfg": "pcfg(nonterminals=2, preterminals=3, width=8, max_length=5)",
