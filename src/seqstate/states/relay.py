@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from seqstate.states._chunk_grid import ChunkGrid
+from seqstate.states._chunk_nodes import Asking, chunk_nodes
 from seqstate.states._mixer import Mixer, Shape, Tokens, at_least_one
 from seqstate.states._mixer_stack import MixerStack
 
@@ -66,132 +67,53 @@ class Star(Mixer):
 
     def init_state(self, batch_size: int) -> dict[str, Tensor]:
         relay, node = (part.expand(batch_size, -1, -1) for part in self.first)
-        standing = relay.new_zeros(batch_size)
         read = torch.zeros(batch_size, dtype=torch.int64, device=relay.device)
         chunk = relay.new_zeros(batch_size, self.chunk, *relay.shape[1:])
-        relay = self._refresh(relay, standing, node[:, :, None], self._sharpness())
+        alone = node.transpose(0, 1)[None, :, :, None]
+        mass = relay.new_ones(1, batch_size)
+        with torch.autocast(relay.device.type, enabled=False):  # as when it is refreshed
+            _, relay = chunk_nodes(alone, relay, self._asking(), mass, torch.ones_like(read))
         return {"relay": relay, "chunk": chunk, "read": read}
 
     def forward(self, tokens: Tokens, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         time, read = tokens.key.shape[1], state["read"]
-        count = time if tokens.real is None else tokens.real.sum(1)
         begun = read % self.chunk  # tokens of the chunk read before
-        grid = self._grid(state["chunk"], torch.cat([tokens.key, tokens.value], -1), begun)
-        mass = self._masses(read - begun, len(grid))
-        relays = self._relays(state["relay"], grid, mass, begun + count)
-        query, visible = self._ask(tokens.query, begun, len(grid))
-        mixed = self._mix(query, visible, grid, relays[:-1], mass)
-        after = self._keep(grid, relays, begun + count)
-        return _ungrid(mixed, begun, time), {**after, "read": read + count}
+        total = begun + (time if tokens.real is None else tokens.real.sum(1))
+        grid = ChunkGrid(self.chunk, begun, time)
+        chunks = grid.cut(torch.cat([tokens.key, tokens.value], -1), state["chunk"])
+        mass = self._masses(read - begun, grid.count)
+        nodes, relay = chunk_nodes(chunks, state["relay"], self._asking(), mass, total)
+        mixed = self._mix(grid, tokens.query, nodes, mass)
+        after = {"relay": relay, "chunk": grid.unfinished(chunks, total)}
+        return mixed, {**after, "read": read + total - begun}
 
-    def _grid(
-        self, old: Float[Tensor, "B L H X"], new: Float[Tensor, "B T H X"], begun: Int[Tensor, " B"]
-    ) -> Float[Tensor, "P B H L X"]:
-        """Chunks of old and new tokens in order of time; what follows a row's last token is anything."""
-        time = new.shape[1]
-        # one token is in one chunk, whatever was begun
-        chunks = 1 if time == 1 else math.ceil((int(begun.max()) + time) / self.chunk)
-        slot = torch.arange(chunks * self.chunk, device=new.device)
-        behind = slot - begun[:, None]
-        index = torch.where(
-            behind < 0, slot, (behind + self.chunk).clamp(max=self.chunk + time - 1)
-        )
-        rows = torch.arange(new.shape[0], device=new.device)[:, None]
-        nodes = torch.cat([old.to(new.dtype), new], 1)[rows, index]
-        return nodes.unflatten(1, (chunks, -1)).permute(1, 0, 3, 2, 4)
+    def _asking(self) -> Asking:
+        sharpness = self.log_sharpness.exp()[:, None] / math.sqrt(self.size)
+        return Asking(self.query, self.turn, sharpness)
 
     def _masses(self, before: Int[Tensor, " B"], chunks: int) -> Float[Tensor, "P B"]:
         """How many tokens the relay stands for, chunk by chunk."""
         steps = self.chunk * torch.arange(chunks, device=before.device)
         return (before + steps[:, None] + FIRST).to(self.query.dtype)
 
-    def _relays(
-        self,
-        relay: Float[Tensor, "B H X"],
-        grid: Float[Tensor, "P B H L X"],
-        mass: Float[Tensor, "P B"],
-        total: Int[Tensor, " B"],
-    ) -> Float[Tensor, "P1 B H X"]:
-        """The relay before each chunk, and after the last; an unfinished chunk does not change it."""
-        full = total >= self.chunk * torch.arange(1, len(grid) + 1, device=grid.device)[:, None]
-        if torch.compiler.is_exporting():  # a graph asks every row
-            some, every = [True] * len(grid), [False] * len(grid)
-        else:
-            some, every = full.any(1).tolist(), full.all(1).tolist()
-        relays, sharpness, standing = [relay.to(grid.dtype)], self._sharpness(), mass.log()
-        for n, nodes in enumerate(grid):
-            after = relays[-1]
-            if some[n]:
-                after = self._refresh(after, standing[n], nodes, sharpness)
-            if some[n] and not every[n]:
-                after = torch.where(full[n, :, None, None], after, relays[-1])
-            relays.append(after)
-        return torch.stack(relays)
-
-    def _sharpness(self) -> Float[Tensor, "H 1"]:
-        return self.log_sharpness.exp()[:, None] / math.sqrt(self.size)
-
-    def _refresh(
-        self,
-        relay: Float[Tensor, "B H X"],
-        standing: Float[Tensor, " B"],
-        nodes: Float[Tensor, "B H L X"],
-        sharpness: Float[Tensor, "H 1"],
-    ) -> Float[Tensor, "B H X"]:
-        """The relay and the nodes of a chunk pooled by the relay's own query. standing: log of its mass."""
-        key = relay[..., : self.size]
-        aim = self.query + (key.unsqueeze(-2) @ self.turn).squeeze(-2)
-        aim = F.normalize(aim, dim=-1) * sharpness
-        own = (aim * key).sum(-1, keepdim=True) + standing[:, None, None]
-        scores = (nodes[..., : self.size] @ aim.unsqueeze(-1)).squeeze(-1)
-        share = torch.cat([own, scores], -1).softmax(-1).unsqueeze(-2)
-        return share[..., 0] * relay + (share[..., 1:] @ nodes).squeeze(-2)
-
-    def _ask(
-        self, query: Float[Tensor, "B T H K"], begun: Int[Tensor, " B"], chunks: int
-    ) -> tuple[Float[Tensor, "P B H Q K"], Bool[Tensor, "_ Q L"]]:
-        """Queries at their places, and which tokens of its chunk each may see."""
-        slot = torch.arange(self.chunk, device=query.device)
-        if query.shape[1] == 1:  # one token needs no grid of queries
-            return query.transpose(1, 2).unsqueeze(0), (slot <= begun[:, None]).unsqueeze(1)
-        place = torch.arange(chunks * self.chunk, device=query.device) - begun[:, None]
-        rows = torch.arange(len(query), device=query.device)[:, None]
-        grid = query[rows, place.clamp(0, query.shape[1] - 1)]
-        grid = grid.unflatten(1, (chunks, -1)).permute(1, 0, 3, 2, 4)
-        return grid, (slot <= slot[:, None]).unsqueeze(0)
-
     def _mix(
         self,
-        query: Float[Tensor, "P B H Q K"],
-        visible: Bool[Tensor, "_ Q L"],
-        grid: Float[Tensor, "P B H L X"],
-        relays: Float[Tensor, "P B H X"],
+        grid: ChunkGrid,
+        query: Float[Tensor, "B T H K"],
+        nodes: Float[Tensor, "P H B M X"],
         mass: Float[Tensor, "P B"],
-    ) -> Float[Tensor, "P B H Q K"]:
-        keys, values = grid.split(self.size, -1)
-        key, value = relays.unsqueeze(-2).split(self.size, -1)
-        scores = (query @ keys.mT).masked_fill(~visible.unsqueeze(1), -torch.inf)
-        standing = mass.log()[:, :, None] + self.weight
-        own = query @ key.mT + standing[:, :, :, None, None]
-        share = torch.cat([own, scores], -1).softmax(-1)
-        return share[..., :1] * value + share[..., 1:] @ values
-
-    def _keep(
-        self, grid: Float[Tensor, "P B H L X"], relays: Float[Tensor, "P1 B H X"], total: Tensor
-    ) -> dict[str, Tensor]:
-        """The newest relay of every row, and its unfinished chunk."""
-        done, rows = total // self.chunk, torch.arange(grid.shape[1], device=grid.device)
-        nodes = grid[done.clamp(max=len(grid) - 1), rows].transpose(1, 2)  # B L H X
-        filled = torch.arange(self.chunk, device=grid.device) < (total % self.chunk)[:, None]
-        return {"relay": relays[done, rows], "chunk": nodes * filled[:, :, None, None]}
-
-
-def _ungrid(
-    mixed: Float[Tensor, "P B H Q K"], begun: Int[Tensor, " B"], time: int
-) -> Float[Tensor, "B T H K"]:
-    """New tokens only, in order of time."""
-    rows = mixed.permute(1, 0, 3, 2, 4).flatten(1, 2)
-    if time == 1 and rows.shape[1] == 1:
-        return rows
-    index = begun[:, None] + torch.arange(time, device=mixed.device)
-    return rows[torch.arange(len(rows), device=mixed.device)[:, None], index]
+    ) -> Float[Tensor, "B T H K"]:
+        """What every token is given by the relay and its chunk so far."""
+        keys, values = nodes.split(self.size, -1)
+        place = torch.arange(-1, self.chunk, device=query.device)[:, None]
+        if query.shape[1] == 1:  # one token needs no grid of queries
+            asked = query.permute(2, 0, 1, 3).unsqueeze(0)
+            hidden = place > grid.begun[:, None, None]
+        else:
+            asked, hidden = grid.cut(query), place > place[1:, 0]
+        # nodes before tokens, and a sum in place of a choice: each is worth a few percent of the whole
+        scores = keys @ asked.mT
+        scores += torch.zeros_like(hidden, dtype=scores.dtype).masked_fill_(hidden, -torch.inf)
+        scores[..., 0, :] += (mass.log().unsqueeze(1) + self.weight[:, None]).unsqueeze(-1)
+        mixed = scores.softmax(-2).mT @ values
+        return mixed[0].permute(1, 2, 0, 3) if query.shape[1] == 1 else grid.join(mixed)
