@@ -90,9 +90,10 @@ def read(ours, theirs):
 
 def test_language_is_judged_by_the_mean():
     claim = HammingRNNLanguage()
-    assert claim.verdict(read((1.7, 1.8, 1.9), (1.8, 1.8, 1.9))).holds is True
-    assert claim.verdict(read((1.9, 1.8, 1.9), (1.8, 1.8, 1.9))).holds is False
-    assert claim.verdict(read((1.0, 1.0), (2.0, 2.0))).holds is None
+    theirs = (1.8, 1.8, 1.9, 1.8, 1.8)
+    assert claim.verdict(read((1.7, 1.8, 1.9, 1.9, 1.7), theirs)).holds is True
+    assert claim.verdict(read((1.9, 1.8, 1.9, 1.9, 1.7), theirs)).holds is False
+    assert claim.verdict(read((1.0, 1.0, 1.0, 1.0), theirs[:4])).holds is None
     assert claim.verdict([]).holds is None
 
 

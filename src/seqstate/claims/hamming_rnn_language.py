@@ -2,8 +2,12 @@
 
 The essay (E7) asks for a more reasonable RNN: features gated one by one, after a comparison with what they
 hold. A stage beside the duel's: `variant` changes one option of the base at a time, at one learning rate, on
-seed 0 and at equal parameters, and is a table only; what the base compares was chosen by it. The verdict is
-on the duel of the base with the LSTM.
+seed 0, at equal parameters and on the first text, and is a table only; what the base compares was chosen by
+it. The verdict is on the duel of the base with the LSTM.
+
+The final runs read a text of a million characters once. Where they read half of it, the seed decided which
+half: speakers' names that the held-out play shares with the last 14,000 characters of tinyshakespeare's
+training part were read or not, and that was the spread of 0.08 nats between seeds, not the models'.
 """
 
 from __future__ import annotations
@@ -45,9 +49,10 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"layers": 2},
 )
 LSTM = "lstm(layers=1)"
-RATES, VARIANT_RATE = (0.005, 0.01, 0.02), 0.02
+RATES, VARIANT_RATE = (0.005, 0.01, 0.02, 0.04), 0.02
 PARAMETERS = 150_000
-EFFORTS = {"full": (120, 250, 3), "small": (4, 8, 2)}  # tuning steps, steps, seeds
+SEEDS = 5
+EFFORTS = {"full": (120, 500, SEEDS), "small": (4, 8, 2)}  # tuning steps, steps, seeds
 
 
 class HammingRNNLanguage(Claim):
@@ -57,10 +62,10 @@ class HammingRNNLanguage(Claim):
         "At equal parameters and processor time a Hamming RNN reads text no worse than an LSTM."
     )
     criterion = (
-        "Held-out nats a token, mean over 3 seeds, are not above the LSTM's on any text. Characters, about "
-        "150,000 parameters each, one layer; learning rates are the best of 0.005, 0.01 and 0.02 for each on "
-        "seed 0, which is then left out; the LSTM trains for the processor time of 250 steps (16 x 128 "
-        "tokens each) of the Hamming RNN."
+        "Held-out nats a token, mean over 5 seeds, are not above the LSTM's on any text. Characters, about "
+        "150,000 parameters each, one layer; learning rates are the best of 0.005, 0.01, 0.02 and 0.04 for "
+        "each on seed 0, which is then left out; the LSTM trains for the processor time of 500 steps (16 x "
+        "128 tokens each) of the Hamming RNN."
     )
     texts = 1
     tokenizer = "char"
@@ -72,7 +77,7 @@ class HammingRNNLanguage(Claim):
         trials = []
         for text in corpora:
             base = {"corpus": text, "energy": "inner"}
-            for options in VARIANTS:
+            for options in VARIANTS if text == corpora[0] else ():
                 told = {"stage": "variant", "lr": VARIANT_RATE, "steps": tuning_steps, "seed": 0}
                 trials.append(Trial({**base, "state": _spec(options), **told}, tuning_steps * 0.05))
             sides = {"ours": {**base, "state": _spec({})}, "theirs": {**base, "state": LSTM}}
@@ -108,8 +113,9 @@ class HammingRNNLanguage(Claim):
         for text in sorted({record["corpus"] for record in records}):
             found = finals([record for record in records if record["corpus"] == text])
             seeds = sorted(set(found["ours"]) & set(found["theirs"]))
-            if len(seeds) < 3:
-                return Verdict(None, f"{text}: wanted 3 seeds of both, found {len(seeds)}", table)
+            if len(seeds) < SEEDS:
+                told = f"{text}: wanted {SEEDS} seeds of both, found {len(seeds)}"
+                return Verdict(None, told, table)
             ours, theirs = ([found[s][n].value("loss") for n in seeds] for s in SIDES)
             test = paired(ours, theirs)
             holds &= test.gain >= 0

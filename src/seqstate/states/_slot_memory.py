@@ -51,7 +51,7 @@ class SlotMemory:
 
     def scores(self, query: Float[Tensor, "P B H L K"]) -> Float[Tensor, "P B H L S"]:
         """<query_t, what each slot's key is at t>."""
-        edges = (query @ self.key.mT).tril()
+        edges = (query @ self.key.mT).tril_()
         past = query @ self.before_key.mT
         return (edges @ self.weights.write + past) * self.weights.read
 
@@ -66,7 +66,7 @@ class SlotMemory:
         return self._edges(share) @ self.value + share @ self.before_value
 
     def _edges(self, share: Float[Tensor, "P B H L S"]) -> Float[Tensor, "P B H L L"]:
-        return (share @ self.weights.write.mT).tril()
+        return (share @ self.weights.write.mT).tril_()
 
 
 def cut(x: Float[Tensor, "B T H K"], fill: float = 0.0) -> Float[Tensor, "P B H L K"]:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqstate.core.model import HasConvergence
-from seqstate.states._fixed_point import GRADIENTS, Solved
+from seqstate.states._fixed_point import GRADIENTS, Solved, Step
 from seqstate.states._forgetting import Forgetting
 from seqstate.states._mixer import Mixer, Shape, Tokens, at_least_one
 from seqstate.states._mixer_stack import MixerStack
@@ -99,7 +99,19 @@ class Equilibrium(Mixer):
         def step(latent: Tensor) -> Tensor:
             return query + pull * memory.keys(memory.scores(latent).softmax(-1))
 
-        return memory, self.by_gradient(step, query, self.iterations, self.tolerance, self._tell)
+        def back_through(latent: Tensor) -> Step:
+            # the derivative, pull R' (diag(s) - s s') R with R the keys, is symmetric
+            share = memory.scores(latent.detach()).softmax(-1)
+
+            def through(y: Tensor) -> Tensor:
+                scores = memory.scores(y)
+                along = (share * scores).sum(-1, keepdim=True)
+                return pull * memory.keys(share * (scores - along))
+
+            return through
+
+        how = (self.iterations, self.tolerance, self._tell, back_through)
+        return memory, self.by_gradient(step, query, *how)
 
     def _tell(self, what: str, solved: Solved) -> None:
         """Warn, once, of what did not converge."""
