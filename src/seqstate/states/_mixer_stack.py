@@ -22,7 +22,7 @@ from seqstate.states._mixer import Mixer, Shape, Tokens
 from seqstate.states._mlp import MLP
 from seqstate.states._short_convolution import newest, short_convolution
 
-SPAN = 1024  # tokens that go through all layers together: more leave a processor's caches
+SPAN = 2048  # tokens that go through all layers together: more leave a processor's caches
 
 
 class MixerStack(StateModel, HasAggregates):
