@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from seqstate.core.model import IGNORE, LanguageModel, device_of
 from seqstate.core.record import Reading
+from seqstate.instruments.convergence import convergence_of
 
 BLOCK = 256  # tokens averaged before the standard error is taken: neighbouring tokens are not independent
 CHUNK = 256  # tokens read at once
@@ -122,13 +123,14 @@ def evaluate(
     model.eval()
     try:
         with torch.inference_mode():
+            others = {"others": tuple(convergence_of(model, ids))}
             if not carry:
                 nats = _windows(model, ids, context, progress)
-                return Evaluation(nats, text_bytes, 1, 0, False, context)
+                return Evaluation(nats, text_bytes, 1, 0, False, context, **others)
             rows = rows or int(np.clip(len(ids) // 16_384, 1, 16))
             warmup = 0 if rows == 1 else max(512, 2 * context)
             nats = _stretches(model, ids, rows, warmup, progress)
-            return Evaluation(nats, text_bytes, rows, warmup, True, context)
+            return Evaluation(nats, text_bytes, rows, warmup, True, context, **others)
     finally:
         model.train(was_training)
 

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from laws.grid import build_state
 from reference.mixers import hidden_by_loops, latent
 
+from seqstate.cli import main
 from seqstate.core import registry
 from seqstate.core.state import state_bytes
 from seqstate.instruments import Convergence
+from seqstate.instruments.convergence import convergence_of
+from seqstate.model import build_model
 from seqstate.states import Latent
 from seqstate.states._fixed_point import GRADIENTS, iterate
 from seqstate.states._slot_memory import cut
@@ -163,6 +166,34 @@ def test_what_does_not_converge_is_told_of_once_with_the_figures():
     assert readings["not_converged"].value > 0.1
     assert readings["iterations"].value <= 2
     assert readings["residual"].tags["worst"] > 1e-6
+
+
+def test_a_user_is_told_in_a_line_and_a_reading(tmp_path, capsys):
+    text, out = tmp_path / "text.txt", str(tmp_path / "model")
+    text.write_text("to be or not to be, that is the question.\n" * 26)
+    state = ["--state", "latent(width=16, layers=1, iterations=1)", "--tokenizer", "char"]
+    size = ["--steps", "1", "--batch-size", "2", "--context", "16", "--out", out]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["train", str(text), *state, *size]) == 0
+        told = capsys.readouterr()
+        assert main(["evaluate", out, str(text)]) == 0
+    lines = [line for line in told.err.splitlines() if "warning" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("seqstate: warning: ")
+    assert "did not converge in 1 iterations" in lines[0]
+    assert "100.0% of the latents do not converge" in told.out
+    assert "not_converged   1.0000" in capsys.readouterr().out
+
+
+def test_what_is_solved_and_what_has_no_latents_is_told_apart():
+    ids = torch.arange(9).repeat(9).numpy()
+    solved, none = (
+        build_model(f"{name}(width=16, layers=1)", vocab_size=9) for name in ("latent", "rnn")
+    )
+    (reading,) = convergence_of(solved, ids)
+    assert (reading.value, reading.count) == (0.0, 1)
+    assert convergence_of(none, ids) == []
 
 
 def test_more_iterations_converge_and_say_nothing():

@@ -1,8 +1,10 @@
 """Does a Hamming RNN recall more pairs than an LSTM that carries as many bytes?
 
 The essay (E7) asks for a more reasonable RNN and takes an LSTM's gates for bits. Multi-query associative
-recall (MQAR, Arora et al. 2023) counts what a state holds: 8 keys and values, then the keys again. Whoever
-knows only which values occurred is right once in 8, which is one pair.
+recall (MQAR, Arora et al. 2023) counts what a state holds: keys and values, then the keys again. Whoever
+knows only which values occurred recalls one pair, of however many there are. At 8 pairs the LSTM did no more
+than that, so each is asked for 2, 3, 4 and 6 pairs here and judged by where it recalls the most; if the LSTM
+learns nowhere, nothing is decided.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from seqstate.core.record import Reading
 from seqstate.core.state import state_bytes
 from seqstate.model import build_model
 
-PAIRS = 8
-TASK = f"mqar(length={4 * PAIRS}, pairs={PAIRS}, vocab=128)"
+TASKS = {f"mqar(length={4 * n}, pairs={n}, vocab={8 * n})": n for n in (2, 3, 4, 6)}
+LEARNT = 1.5  # pairs: half as many again as a guess among the values
 SIZED = {  # both carry 1,024 bytes
     "ours": "hamming_rnn(compare='inner', convolution=2, gates=2, groups=16, horizon=64, layers=1, "
     "temperature=1.0, width=112)",
@@ -40,9 +42,11 @@ class HammingRNNRecall(Claim):
 
     statement = "A Hamming RNN recalls 1.5 times the pairs of an LSTM with as many bytes of state."
     criterion = (
-        f"On fresh sequences of {TASK}, pairs recalled (accuracy x {PAIRS}) are 1.5 times the LSTM's or more "
-        "in every one of 3 seeds. Both states have 1,024 bytes; learning rates are the best of 0.003, 0.01 "
-        "and 0.03 for each on seed 0, which is then left out; the LSTM trains for the processor time of 600 "
+        "Pairs recalled are accuracy x pairs on fresh sequences of mqar with 2, 3, 4 or 6 pairs, length 4 x "
+        "pairs, vocab 8 x pairs; a model's figure is its most over the four. The Hamming RNN's is 1.5 times "
+        "the LSTM's or more in every one of 3 seeds, and the LSTM's is 1.5 pairs or more (a guess among the "
+        "values is 1). Both states have 1,024 bytes; learning rates are the best of 0.003, 0.01 and 0.03 for "
+        "each and each task on seed 0, which is then left out; the LSTM trains for the processor time of 600 "
         "steps (64 sequences each) of the Hamming RNN. Short training: not what either could hold."
     )
 
@@ -50,16 +54,19 @@ class HammingRNNRecall(Claim):
         self, corpora: Sequence[str], effort: str, done: Mapping[str, TrialRecord]
     ) -> list[Trial]:
         tuning_steps, steps, seeds = EFFORTS[effort]
-        sides = {side: {"task": TASK, "state": SIZED[side], "batch_size": 64} for side in SIDES}
-        return duel(
-            sides,
-            done,
-            rates=RATES,
-            tuning_steps=tuning_steps,
-            steps=steps,
-            seeds=seeds,
-            seconds=0.02,
-        )
+        trials = []
+        for task in TASKS:
+            sides = {side: {"task": task, "state": SIZED[side], "batch_size": 64} for side in SIDES}
+            trials += duel(
+                sides,
+                done,
+                rates=RATES,
+                tuning_steps=tuning_steps,
+                steps=steps,
+                seeds=seeds,
+                seconds=0.005 * TASKS[task],
+            )
+        return trials
 
     def measure(
         self, trial: Trial, corpora: Mapping[str, Any], folder: Path, tell: Any = None
@@ -84,30 +91,31 @@ class HammingRNNRecall(Claim):
         ]
 
     def verdict(self, records: Sequence[TrialRecord]) -> Verdict:
-        found = finals(records)
-        seeds = sorted(set(found["ours"]) & set(found["theirs"]))
-        table = [
-            {
-                "state": found[side][seed]["state"].partition("(")[0],
-                "seed": seed,
-                "pairs_recalled": round(PAIRS * found[side][seed].value("accuracy"), 2),
-                "state_bytes": found[side][seed].value("state_bytes"),
-                "parameters": found[side][seed].value("parameters"),
-                "lr": found[side][seed]["lr"],
-                "steps": found[side][seed]["steps"],
-                "cpu_seconds": round(found[side][seed].value("cpu_seconds"), 1),
-            }
-            for seed in seeds
-            for side in SIDES
-        ]
+        found = {task: finals([r for r in records if r["task"] == task]) for task in TASKS}
+        seeds = sorted(set.intersection(*(set(found[task][s]) for task in TASKS for s in SIDES)))
+        table = [_row(found[task][s][seed]) for task in TASKS for seed in seeds for s in SIDES]
         if len(seeds) < 3:
-            return Verdict(None, f"wanted 3 seeds of both, found {len(seeds)}", table)
-        pairs = [PAIRS * found[s][seed].value("accuracy") for seed in seeds for s in SIDES]
-        ratios = [
-            ours / max(theirs, 1e-9) for ours, theirs in zip(pairs[::2], pairs[1::2], strict=True)
-        ]
-        told = f"{sum(pairs[::2]) / len(seeds):.2f} of {PAIRS} pairs against the LSTM's "
-        told += (
-            f"{sum(pairs[1::2]) / len(seeds):.2f} (ratios {min(ratios):.2f} to {max(ratios):.2f})"
-        )
+            return Verdict(None, f"wanted 3 seeds of both on every task, found {len(seeds)}", table)
+        most = {
+            side: [max(_pairs(found[task][side][seed]) for task in TASKS) for seed in seeds]
+            for side in SIDES
+        }
+        ratios = [a / b for a, b in zip(most["ours"], most["theirs"], strict=True)]
+        means = [sum(most[side]) / len(seeds) for side in SIDES]
+        told = f"at most {means[0]:.2f} pairs against the LSTM's {means[1]:.2f} "
+        told += f"(ratios {min(ratios):.2f} to {max(ratios):.2f})"
+        if min(most["theirs"]) < LEARNT:
+            return Verdict(None, f"{told}; the LSTM does little but guess", table)
         return Verdict(min(ratios) >= FACTOR, told, table)
+
+
+def _pairs(record: TrialRecord) -> float:
+    return TASKS[record["task"]] * record.value("accuracy")
+
+
+def _row(record: TrialRecord) -> dict[str, Any]:
+    row = {"pairs": TASKS[record["task"]], "state": record["state"].partition("(")[0]}
+    row |= {"seed": record["seed"], "pairs_recalled": round(_pairs(record), 2)}
+    row |= {name: record.value(name) for name in ("state_bytes", "parameters")}
+    row |= {"lr": record["lr"], "steps": record["steps"]}
+    return {**row, "cpu_seconds": round(record.value("cpu_seconds"), 1)}

@@ -62,8 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     module = importlib.import_module(f"seqstate.cli.{parsed.command}")
+    from seqstate.cli import display
+
     try:
-        return module.run(parsed[parsed.command]) or 0
+        with display.warning_lines():
+            return module.run(parsed[parsed.command]) or 0
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -35,6 +35,18 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@contextmanager
+def warning_lines():
+    """Warnings as one line each, without their place in the code, while a command runs."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: note(
+            f"seqstate: warning: {' '.join(str(message).split())}"
+        )
+        yield
+
+
 def seconds(value: float) -> str:
     """`8 s`, `3 min 20 s`, `2 h 5 min`."""
     value = max(0, round(value))

@@ -60,12 +60,13 @@ def run(options) -> int:
         }
         print(json.dumps({**found, **extra}, indent=1))
         return 0
-    for name in ("nats_per_token", "bits_per_byte", "perplexity", "exact_match"):
+    for name in ("nats_per_token", "bits_per_byte", "perplexity", "exact_match", "not_converged"):
         if name not in by_name:
             continue
         reading = by_name[name]
         unit = "" if reading.unit == "1" else f" {reading.unit}"
-        print(f"{name:<15} {reading.value:.4f} +- {reading.stderr:.4f}{unit}")
+        error = "" if reading.stderr is None else f" +- {reading.stderr:.4f}"
+        print(f"{name:<15} {reading.value:.4f}{error}{unit}")
     print(f"{'tokens':<15} {len(result.nats):,} ({result.text_bytes:,} bytes)")
     print(f"{'context':<15} {result.how}")
     print(f"{'trained on':<15} {trained.config.corpus or 'not recorded'}")
