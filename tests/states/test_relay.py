@@ -55,6 +55,30 @@ def test_rows_of_any_lengths_are_read_as_if_alone_again_and_again(first, second)
             )
 
 
+def test_gradients_of_rows_that_refresh_at_different_times_are_those_of_each_alone():
+    model = build_state("relay(layers=1, chunk=4)").double()
+    x, y = torch.randn(2, 3, 11, 16, dtype=torch.float64)
+    first, second = [11, 2, 8], [3, 9, 0]
+
+    def gradients(rows, together):
+        model.zero_grad()
+        lengths = (torch.tensor([part[row] for row in rows]) for part in (first, second))
+        one, two = lengths if together else (None, None)
+        most = slice(None) if together else slice(0, first[rows[0]])
+        given, state = model(x[rows][:, most], lengths=one)
+        loss = sum(given[i, : first[row]].square().sum() for i, row in enumerate(rows))
+        most = slice(None) if together else slice(0, second[rows[0]])
+        if together or second[rows[0]]:
+            given, state = model(y[rows][:, most], state, two)
+            loss = loss + sum(given[i, : second[row]].sum() for i, row in enumerate(rows))
+        (loss + state["mixed"][0]["relay"].square().sum()).backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    apart = [gradients([row], together=False) for row in range(3)]
+    for one, *others in zip(gradients([0, 1, 2], together=True), *apart, strict=True):
+        torch.testing.assert_close(one, sum(others), atol=1e-10, rtol=1e-10)
+
+
 def test_the_state_has_a_fixed_size():
     model = Relay(width=16, layers=3, chunk=5)
     sizes = {state_bytes(model(torch.randn(2, time, 16))[1]) for time in (1, 2, 50)}

@@ -4,7 +4,7 @@
     share   = softmax over {r, x_s in the chunk} of <a, its key>, + log of its mass for r
     r_next  = share_0 r + sum_s share_s x_s
 
-One chunk after another and one node of the graph: seven small calls a chunk forwards, and the way back is
+One chunk after another and one node of the graph: eight small calls a chunk forwards, and the way back is
 programmed here, as autograd would make thrice the calls.
 """
 
