@@ -39,13 +39,17 @@ def chunk_nodes(
     stands for before each chunk.
     """
     count, size = tokens.shape[0], tokens.shape[3]
-    whole = total >= size * torch.arange(1, count + 1, device=total.device)[:, None]
-    bias = tokens.new_zeros(*mass.shape, size + 1)
+    relay, done = relay.to(tokens.dtype), total // size
+    rounds = int(done.max())
+    if not rounds:
+        unmoved = relay.transpose(0, 1)[:, :, None].expand(count, -1, -1, -1, -1)
+        return torch.cat([unmoved, tokens], 3), relay
+    whole = total >= size * torch.arange(1, rounds + 1, device=total.device)[:, None]
+    bias = tokens.new_zeros(rounds, len(relay), size + 1)
     # an unfinished chunk leaves the relay as it is
     bias[..., 1:].masked_fill_(~whole.unsqueeze(-1), -torch.inf)
-    bias[..., 0] = mass.log()
-    done = total // size
-    return _ChunkNodes.apply(tokens, relay.to(tokens.dtype), *asking, bias, done)
+    bias[..., 0] = mass[:rounds].log()
+    return _ChunkNodes.apply(tokens, relay, *asking, bias, done)
 
 
 class _ChunkNodes(torch.autograd.Function):
@@ -54,7 +58,7 @@ class _ChunkNodes(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tokens, relay, query, turn, sharpness, bias, done):
         count, heads, batch, size, both = tokens.shape
-        width, rounds, rows = both // 2, int(done.max()), heads * batch
+        width, rounds, rows = both // 2, len(bias), heads * batch
         nodes = tokens.new_empty(count + 1, heads, batch, size + 1, both)
         nodes[:-1, ..., 1:, :] = tokens
         nodes[0, ..., 0, :] = relay.transpose(0, 1)
@@ -62,7 +66,7 @@ class _ChunkNodes(torch.autograd.Function):
         aims = tokens.new_empty(rounds, heads, batch, width)
         lengths = tokens.new_empty(rounds, rows, 1, 1)
         shares = tokens.new_empty(rounds, rows, 1, size + 1)
-        bias = bias.unsqueeze(1).expand(-1, heads, -1, -1).reshape(count, rows, 1, -1)
+        bias = bias.unsqueeze(1).expand(-1, heads, -1, -1).reshape(rounds, rows, 1, -1)
         # products by rows, and a pooled relay that is copied to its place: half the time of a strided one
         long, sharp = query.unsqueeze(1), _each(sharpness, batch)
         pooled = relay.new_empty(rows, 1, both)
@@ -71,7 +75,7 @@ class _ChunkNodes(torch.autograd.Function):
             aims.view(rounds, rows, 1, width),
             lengths,
             shares,
-            bias[:rounds],
+            bias,
             nodes[:rounds, ..., 0, :width],
             flat[:rounds, ..., :width].mT,
             flat[:rounds],
