@@ -52,7 +52,7 @@ def iterate(step: Step, start: Float[Tensor, "*N K"], most: int, tolerance: floa
             # a latent that has just converged takes its plain step and stops there
             far = _further(change, last) * still.unsqueeze(-1)
             onwards = torch.addcmul(image, far, image - before)
-        # exact at 0 and 1, and a fifth of the time of a choice
+        # exact at 0 and 1, and a quarter of the time of a choice
         latent = torch.lerp(latent, onwards, going.to(latent.dtype).unsqueeze(-1))
         if not bool(still.any()):
             break
