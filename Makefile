@@ -33,7 +33,7 @@ lint:
 NATIVE = src/seqstate/native
 KERNEL = $(filter-out $(NATIVE)/module.cpp, $(wildcard $(NATIVE)/*.cpp))
 KERNEL_TESTS = -std=c++17 -pthread -I$(NATIVE) $(wildcard tests/native/sanitise*.cpp) $(KERNEL)
-SANITISED = $(CXX) -O1 -g -fno-sanitize-recover=all $(KERNEL_TESTS)
+SANITISED = $(CXX) -O1 -g1 -fno-sanitize-recover=all $(KERNEL_TESTS)
 
 sanitise:
 	mkdir -p build

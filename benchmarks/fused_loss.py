@@ -1,9 +1,9 @@
 """Time and memory of a training step of the output layer: fused losses beside nn.Linear + cross_entropy.
 
     python benchmarks/fused_loss.py [--vocab 8192 32768 131072] [--threads 1 2] [--rounds 15] [--memory]
-        [--only soft_bits rbf coded_hamming]
+        [--width 256] [--only soft_bits rbf coded_hamming]
 
-A step is the mean loss of N = 1024 hidden vectors of D = 256 numbers over V words, and the gradients of
+A step is the mean loss of N = 1024 hidden vectors of D numbers over V words, and the gradients of
 everything. All contenders take turns, so that noise of the machine falls on all alike; the table gives the
 median over rounds of the time relative to nn.Linear + cross_entropy in the same round. One thread: CPU time
 of the process; more threads: time on the wall. `--memory` measures, in a process for each contender, how far
@@ -32,25 +32,24 @@ from seqstate.energies.multi_hamming import ACTIVATIONS
 
 BASE = "nn.Linear + cross_entropy"
 NAIVE = "multi_hamming(groups=8) as its formula, all at once"
-WIDTH = 256
 
 
-def ours(energy: str, **options) -> tuple:
+def ours(energy: str, width: int, **options) -> tuple:
     """A head of this package, and its own loss."""
 
     def make(vocab: int) -> nn.Module:
         if energy in ("mos", "coded_hamming"):
-            return build("energies", energy, width=WIDTH, vocab_size=vocab, **options)
-        return build("energies", energy, width=WIDTH, **options).over(vocab)
+            return build("energies", energy, width=width, vocab_size=vocab, **options)
+        return build("energies", energy, width=width, **options).over(vocab)
 
     return make, lambda head, h, y: head.loss(h, y)
 
 
-def contenders() -> dict[str, tuple[Callable[[int], nn.Module], Callable[..., Tensor]]]:
+def contenders(width: int) -> dict[str, tuple[Callable[[int], nn.Module], Callable[..., Tensor]]]:
     """Name -> (what makes the module that holds the parameters, its mean loss)."""
 
     def linear(vocab: int) -> nn.Module:
-        return nn.Linear(WIDTH, vocab)
+        return nn.Linear(width, vocab)
 
     found = {BASE: (linear, lambda m, h, y: F.cross_entropy(m(h), y))}
     if hasattr(F, "linear_cross_entropy"):
@@ -61,26 +60,29 @@ def contenders() -> dict[str, tuple[Callable[[int], nn.Module], Callable[..., Te
                 h, m.weight, y, linear_bias=m.bias, options=options
             ),
         )
-    found["inner"] = ours("inner")
+    found["inner"] = ours("inner", width)
     for groups in (4, 8, 16, 32):
-        found[f"multi_hamming(groups={groups})"] = ours("multi_hamming", groups=groups)
+        found[f"multi_hamming(groups={groups})"] = ours("multi_hamming", width, groups=groups)
     for activation in sorted(set(ACTIVATIONS) - {"sigmoid"}):
         for groups in (8, 32):
             name = f'multi_hamming(groups={groups}, activation="{activation}")'
-            found[name] = ours("multi_hamming", groups=groups, activation=activation)
+            found[name] = ours("multi_hamming", width, groups=groups, activation=activation)
     for groups in (8, 32):
-        found[f"rbf(groups={groups})"] = ours("rbf", groups=groups)
+        found[f"rbf(groups={groups})"] = ours("rbf", width, groups=groups)
     for distance in ("squashed", "exponential", "clipped", "tanh"):
-        found[f'hamming(distance="{distance}")'] = ours("hamming", distance=distance)
-    found[f"soft_bits(bits={2 * WIDTH})"] = ours("soft_bits", bits=2 * WIDTH)
+        found[f'hamming(distance="{distance}")'] = ours("hamming", width, distance=distance)
+    found[f"soft_bits(bits={2 * width})"] = ours("soft_bits", width, bits=2 * width)
     for groups in (8, 32, 64):
         fixed = {"groups": groups, "codes": 16, "learn": "fixed"}
         found[f'coded_hamming(groups={groups}, codes=16, learn="fixed")'] = ours(
-            "coded_hamming", **fixed
+            "coded_hamming", width, **fixed
         )
-    found["mos(components=4)"] = ours("mos", components=4)
-    found["mixture of 4 softmaxes as published"] = ours("mos", components=4)[0], published_mixture
-    found[NAIVE] = ours("multi_hamming", groups=8)[0], naive_multi_hamming
+    found["mos(components=4)"] = ours("mos", width, components=4)
+    found["mixture of 4 softmaxes as published"] = (
+        ours("mos", width, components=4)[0],
+        published_mixture,
+    )
+    found[NAIVE] = ours("multi_hamming", width, groups=8)[0], naive_multi_hamming
     return found
 
 
@@ -110,19 +112,20 @@ def step(module, loss, hidden: Tensor, targets: Tensor, clock=time.perf_counter)
     return clock() - begun
 
 
-def data(rows: int, vocab: int) -> tuple[Tensor, Tensor]:
+def data(rows: int, vocab: int, width: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
-    return torch.randn(rows, WIDTH, requires_grad=True), torch.randint(vocab, (rows,))
+    return torch.randn(rows, width, requires_grad=True), torch.randint(vocab, (rows,))
 
 
 def times(
-    rows: int, vocab: int, threads: int, rounds: int, only: list[str]
+    rows: int, vocab: int, width: int, threads: int, rounds: int, only: list[str]
 ) -> dict[str, list[float]]:
     """Seconds of every contender in every round."""
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
-    hidden, targets = data(rows, vocab)
-    found = {name: (make(vocab), loss) for name, (make, loss) in fitting(rows, vocab, only).items()}
+    hidden, targets = data(rows, vocab, width)
+    asked = fitting(rows, vocab, width, only)
+    found = {name: (make(vocab), loss) for name, (make, loss) in asked.items()}
     measured = {name: [] for name in found}
     for number in range(rounds + 1):
         for name, (module, loss) in found.items():
@@ -133,9 +136,9 @@ def times(
     return measured
 
 
-def fitting(rows: int, vocab: int, only: list[str]) -> dict[str, tuple]:
+def fitting(rows: int, vocab: int, width: int, only: list[str]) -> dict[str, tuple]:
     """Contenders asked for, without the one that would need more than 4 GB for its N x V x G numbers."""
-    found = contenders()
+    found = contenders(width)
     if rows * vocab * 8 * 4 * 5 > 4 << 30:
         del found[NAIVE]
     return {n: f for n, f in found.items() if n == BASE or any(word in n for word in only)}
@@ -147,12 +150,12 @@ def peak_resident() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def peak(rows: int, vocab: int, name: str) -> float:
+def peak(rows: int, vocab: int, width: int, name: str) -> float:
     """MB by which the peak of this process rises in one step, less the gradients it leaves."""
     torch.set_num_threads(1)
-    make, loss = contenders()[name]
-    step(make(16), loss, *data(8, 16))
-    module, (hidden, targets) = make(vocab), data(rows, vocab)
+    make, loss = contenders(width)[name]
+    step(make(16), loss, *data(8, 16, width))
+    module, (hidden, targets) = make(vocab), data(rows, vocab, width)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
     before = peak_resident()
     step(module, loss, hidden, targets)
@@ -161,10 +164,12 @@ def peak(rows: int, vocab: int, name: str) -> float:
     return rise - sum(grad.nbytes for grad in grads) / 2**20
 
 
-def show_times(rows: int, vocab: int, threads: int, rounds: int, only: list[str]) -> None:
-    measured = times(rows, vocab, threads, rounds, only)
+def show_times(
+    rows: int, vocab: int, width: int, threads: int, rounds: int, only: list[str]
+) -> None:
+    measured = times(rows, vocab, width, threads, rounds, only)
     base = measured[BASE]
-    print(f"\n### V = {vocab}, {threads} thread{'s' if threads > 1 else ''}\n")
+    print(f"\n### D = {width}, V = {vocab}, {threads} thread{'s' if threads > 1 else ''}\n")
     print("| output layer | ms | times nn.Linear + cross_entropy (quartiles) |\n|---|--:|--:|")
     for name, seconds in measured.items():
         ratios = [one / other for one, other in zip(seconds, base, strict=True)]
@@ -174,10 +179,13 @@ def show_times(rows: int, vocab: int, threads: int, rounds: int, only: list[str]
         )
 
 
-def show_memory(rows: int, vocab: int, only: list[str]) -> None:
-    print(f"\n### V = {vocab}, memory beyond the gradients\n\n| output layer | MB |\n|---|--:|")
-    for name in fitting(rows, vocab, only):
+def show_memory(rows: int, vocab: int, width: int, only: list[str]) -> None:
+    print(
+        f"\n### D = {width}, V = {vocab}, memory beyond the gradients\n\n| output layer | MB |\n|---|--:|"
+    )
+    for name in fitting(rows, vocab, width, only):
         command = [sys.executable, __file__, "--rows", str(rows), "--vocab", str(vocab)]
+        command += ["--width", str(width)]
         output = subprocess.run(
             [*command, "--peak-of", name], capture_output=True, text=True, check=True
         ).stdout
@@ -188,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--vocab", type=int, nargs="+", default=[8192, 32768, 131072])
+    parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--memory", action="store_true")
@@ -195,16 +204,16 @@ def main() -> None:
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peak_of:
-        print(peak(given.rows, given.vocab[0], given.peak_of))
+        print(peak(given.rows, given.vocab[0], given.width, given.peak_of))
         return
     print(
         f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {native.path_taken()}"
     )
     for vocab in given.vocab:
         if given.memory:
-            show_memory(given.rows, vocab, given.only)
+            show_memory(given.rows, vocab, given.width, given.only)
         for threads in given.threads:
-            show_times(given.rows, vocab, threads, given.rounds, given.only)
+            show_times(given.rows, vocab, given.width, threads, given.rounds, given.only)
 
 
 if __name__ == "__main__":

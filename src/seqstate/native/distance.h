@@ -87,7 +87,8 @@ struct RowSide {
 
 // What a distance makes of a pair, and a number with the sign of t_h - t_w.
 template <class Distance, bool Near>
-INLINE F compare(const Distance& distance, RowSide rows, int i, const WordSide<Distance, Near>& words, F tau, F& ahead) {
+INLINE F compare(const Distance& distance, RowSide rows, int i, const WordSide<Distance, Near>& words, F tau,
+                 F& ahead) {
   ahead = sub(set1(rows.t[i]), words.t);
   if constexpr (Near) {
     return distance.near(set1(rows.c[i]), set1(rows.e[i]), words.c, words.e);

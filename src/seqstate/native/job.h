@@ -10,13 +10,14 @@
 
 namespace seqstate {
 
-enum Kind { kInner = 0, kSigmoid = 1, kClampedLinear = 2, kRational = 3, kPeak = 4, kTanh, kExponential, kClipped, kAbsolute };
+enum Kind { kInner, kSigmoid, kClampedLinear, kRational, kPeak, kTanh, kExponential, kClipped, kAbsolute };
 
 inline bool is_distance(int kind) { return kind >= kTanh; }
+inline bool takes_powers(int kind) { return kind == kTanh || kind == kExponential; }
+
 // Dimensions whose costs are summed by themselves, because a long sum rounds more. What kernels of powers add is
 // 1 - D, so they start at minus the most it can be.
 constexpr int kTogether = 16;
-inline bool takes_powers(int kind) { return kind == kTanh || kind == kExponential; }
 
 // A rectangular piece of work on R x V is a tile of `tile_rows` x `tile_words`; the rows of one block
 // (at most `block_rows`) are packed once and seen by all threads, the words are split between them.
@@ -64,7 +65,7 @@ struct Slice {
   float *words_t, *words_p, *grad_words_t, *bias, *grad_bias;
   float *logits, *inner_grad, *stored;
   float *word_offset, *word_sum;  // kPeak: [words / NB][G][NB], of a word's length; sums over the rows
-  float* row_part;                // kPeak: [tile_rows][lanes], sums over the words of one group; distances: [D][row block][lanes]
+  float* row_part;  // sums over words. kPeak: of one group, [tile_rows][lanes]; distances: [D][row block][lanes]
   float *words_c, *words_e, *row_c, *row_e;  // distances: powers of both sides
   float* tau_sum;                 // distances: [D][lanes]
   double* grad_sum;               // distances: of the logits, all of them

@@ -36,7 +36,8 @@ class Arguments {
 
   // All were right, and none is left.
   bool done() const {
-    if (!PyErr_Occurred() && next_ != PyTuple_Size(tuple_)) PyErr_SetString(PyExc_TypeError, "too many arguments");
+    const bool left = !PyErr_Occurred() && next_ != PyTuple_Size(tuple_);
+    if (left) PyErr_SetString(PyExc_TypeError, "too many arguments");
     return !PyErr_Occurred();
   }
 
@@ -47,8 +48,10 @@ class Arguments {
     if (!from) return;
     if constexpr (std::is_same_v<T, const Isa*>) {
       const long index = PyLong_AsLong(from);
-      if (index >= 0 && index < isa_count) to = isas[index];
-      else if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "no instruction set number %ld on this machine", index);
+      if (index >= 0 && index < isa_count)
+        to = isas[index];
+      else if (!PyErr_Occurred())
+        PyErr_Format(PyExc_ValueError, "no instruction set number %ld on this machine", index);
     } else if constexpr (std::is_pointer_v<T>) {
       to = reinterpret_cast<T>(static_cast<uintptr_t>(PyLong_AsUnsignedLongLong(from)));
     } else if constexpr (std::is_same_v<T, seqstate::Strides>) {

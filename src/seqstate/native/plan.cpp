@@ -14,7 +14,8 @@ int64_t tile_floats(const Plan& plan, const Problem& p, bool backward) {
   const int64_t tile = (int64_t)plan.tile_rows * plan.tile_words;
   if (plan.distance) {
     const int64_t D = p.width, planes = (plan.powers ? 3 : 1) + (backward ? 1 : 0);
-    const int64_t of_rows = (plan.powers ? 2 * (int64_t)plan.tile_rows : 0) + (backward ? (plan.row_block + 1) * plan.lanes : 0);
+    int64_t of_rows = plan.powers ? 2 * (int64_t)plan.tile_rows : 0;
+    if (backward) of_rows += (plan.row_block + 1) * plan.lanes;
     return tile + D * (planes * (plan.tile_words + kLine) + of_rows) + 2 * (int64_t)plan.tile_words + 16 * 14;
   }
   int64_t floats = (int64_t)plan.tile_words * (p.width + 2) + tile;
