@@ -23,6 +23,7 @@ class Props:
             "pairs.tsv": self._pairs,
             "model": self._trained("lstm(width=16)", "--energy", "multi_hamming(groups=4)"),
             "lstm": self._trained("lstm(width=16)"),
+            "sharded": self._trained("lstm(width=16)"),
             "ngram": self._trained("ngram(order=3)"),
             "cache": self._trained("cache"),
             "ladder": self._ladder,

@@ -47,7 +47,7 @@ def run(options) -> int:
             ids, text_bytes, progress=lambda share: preparing("evaluating", share), **how
         )
     with display.preparing() as preparing:
-        parses = treebank.evaluated(trained, options.text, reading, preparing)
+        parses = treebank.evaluated(trained, options.text, shared.reading(options), preparing)
     by_name = {reading.name: reading for reading in [*result.readings(), *parses]}
     if options.json:
         found = {name: reading.value for name, reading in by_name.items()}

@@ -236,6 +236,7 @@ def show(run, folder: Path, *, as_json: bool) -> None:
             f"  {found.value:.1%} +- {found.stderr:.1%} of {found.count:,} targets written exactly"
         )
     print(f"  perplexity {perplexity.value:.2f} per token ({run.corpus['tokenizer']})")
+    display.parses(run.readings)
     for open_ in (one for one in run.readings if one.name == "not_converged" and one.value):
         print(f"  {open_.value:.1%} of the latents do not converge")
     numbers, carried = run.reading("parameters").value, run.reading("state_bytes").value
