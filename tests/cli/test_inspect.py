@@ -46,8 +46,9 @@ def gpt2(tmp_path_factory):
 
 
 def test_one_table_has_readings_with_unit_count_and_error_and_says_what_was_not_measured(
-    seqstate, folder, book
+    seqstate, folder, book, monkeypatch
 ):
+    monkeypatch.setenv("COLUMNS", "160")
     code, out, err = seqstate("inspect", folder, book)
     assert code == 0, err
     row = next(line for line in out.splitlines() if "forget_gate_open" in line)

@@ -16,6 +16,7 @@ CASES = {  # command -> arguments, a name that must be somewhere in the answer
     "train": (["BOOK", "--state", "rnn(width=8)", *QUICK, "--out", "new"], "bits_per_byte"),
     "generate": (["model", "--tokens", "5"], "texts"),
     "evaluate": (["model", "BOOK"], "bits_per_byte"),
+    "parse": (["grammar", "the cat sat"], "tree"),
     "claim": ([], "energy_beats_inner"),
     "fuse": (["model", "counted", "--out", "fused"], "gain"),
     "audit": (["model", "BOOK", "--instruments", "logit_rank"], "logit_rank"),
@@ -46,6 +47,11 @@ def models(book, tmp_path_factory):
                 main(["train", str(book), "--state", state, *QUICK, "--out", str(place / name)])
                 == 0
             )
+        trees, held = place / "trees.ptb", place / "held.ptb"
+        trees.write_text("(S (NP (D the) (N cat)) (VP (V sat)))\n" * 20, encoding="utf-8")
+        held.write_text("(S (NP (D the) (N cat)) (VP (V the)))\n" * 9, encoding="utf-8")
+        grammar = ["--valid", str(held), "--state", "table_pcfg", "--out", str(place / "grammar")]
+        assert main(["train", str(trees), *grammar]) == 0
     return place
 
 

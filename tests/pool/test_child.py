@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from conftest import until
+from engines import until
 
 from seqstate.errors import Interrupted
 from seqstate.pool import Task, _away, _child

@@ -2,7 +2,7 @@
 
 import psutil
 import pytest
-from conftest import LIMIT, numbers, until
+from engines import LIMIT, numbers, until
 
 pytestmark = pytest.mark.timeout(600)  # a cluster begins slowly on a busy machine
 

@@ -18,6 +18,9 @@ class ChunkGrid:
 
     def __init__(self, size: int, begun: Int[Tensor, " B"], time: int) -> None:
         self.size, self.begun, self.time = size, begun, time
+        if torch.compiler.is_exporting():  # a graph knows no row's number; its one token is in one chunk
+            self.even, self.count = False, 1
+            return
         rows = begun.tolist()
         self.most, self.even = max(rows), min(rows) == max(rows)
         self.count = math.ceil((self.most + time) / size)
@@ -38,7 +41,7 @@ class ChunkGrid:
             place = slot - self.begun[:, None] + self.size
             last = self.size + self.time - 1
             index = torch.where(place < self.size, slot, place.clamp(max=last))
-            rows = torch.arange(len(new), device=new.device)[:, None]
+            rows = torch.arange(new.shape[0], device=new.device)[:, None]
             seen = torch.cat([old.to(new.dtype), new], 1)[rows, index]
         return seen.unflatten(1, (self.count, -1)).permute(1, 3, 0, 2, 4)
 
@@ -54,7 +57,7 @@ class ChunkGrid:
         self, chunks: Float[Tensor, "P H B L X"], total: Int[Tensor, " B"]
     ) -> Float[Tensor, "B L H X"]:
         """The tokens of the chunk in which each row ends. total: of the row, old ones included."""
-        rows = torch.arange(len(total), device=chunks.device)
+        rows = torch.arange(total.shape[0], device=chunks.device)
         done = (total // self.size).clamp(max=self.count - 1)
         nodes = chunks[done, :, rows].transpose(1, 2)  # B L H X
         filled = torch.arange(self.size, device=chunks.device) < (total % self.size)[:, None]

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 
 class Asking(NamedTuple):
@@ -40,6 +41,8 @@ def chunk_nodes(
     """
     count, size = tokens.shape[0], tokens.shape[3]
     relay, done = relay.to(tokens.dtype), total // size
+    if torch.compiler.is_exporting():
+        return _one_chunk(tokens[0], relay, asking, mass[0], done)
     rounds = int(done.max())
     if not rounds:
         unmoved = relay.transpose(0, 1)[:, :, None].expand(count, -1, -1, -1, -1)
@@ -50,6 +53,24 @@ def chunk_nodes(
     bias[..., 1:].masked_fill_(~whole.unsqueeze(-1), -torch.inf)
     bias[..., 0] = mass[:rounds].log()
     return _ChunkNodes.apply(tokens, relay, *asking, bias, done)
+
+
+def _one_chunk(
+    tokens: Float[Tensor, "H B L X"],
+    relay: Float[Tensor, "B H X"],
+    asking: Asking,
+    mass: Float[Tensor, " B"],
+    done: Int[Tensor, " B"],
+) -> tuple[Float[Tensor, "1 H B M X"], Float[Tensor, "B H X"]]:
+    """The same for a graph, in which every row asks, whatever it has read."""
+    nodes = torch.cat([relay.transpose(0, 1).unsqueeze(2), tokens], 2)
+    keys = nodes[..., : nodes.shape[-1] // 2]
+    aim = F.normalize(asking.query.unsqueeze(1) + keys[..., 0, :] @ asking.turn, dim=-1)
+    scores = (keys @ (aim * asking.sharpness.unsqueeze(1)).unsqueeze(-1)).squeeze(-1)
+    own = scores[..., :1] + mass.log()[:, None]
+    share = torch.cat([own, scores[..., 1:]], -1).softmax(-1)
+    after = (share.unsqueeze(-2) @ nodes).squeeze(-2).transpose(0, 1)
+    return nodes.unsqueeze(0), torch.where((done > 0)[:, None, None], after, relay)
 
 
 class _ChunkNodes(torch.autograd.Function):
