@@ -109,8 +109,7 @@ class MultiHamming(Energy, HasBits, HasPenalty, Scheduled):
         bias: Float[Tensor, " V"] | None,
         targets: Int[Tensor, " R"],
     ) -> Float[Tensor, " R"]:
-        query, keys, bias = native.widened(query, keys, bias)
-        if native.usable(query, keys, bias, self.b):
+        if native.usable(query, keys, bias, short=True) and native.usable(self.b):
             return native.cross_entropy_multi_hamming(
                 query, keys, *self.scalars(), bias, targets, activation=self.activation
             )

@@ -37,12 +37,16 @@ def path_taken() -> str:
     return f"native {isa_names()[isa()]}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def usable(*tensors: Tensor | None) -> bool:
-    """True if the kernel is there and can take these tensors: float32 on a CPU, not while compiling."""
+def usable(*tensors: Tensor | None, short: bool = False) -> bool:
+    """True if the kernel is there and can take these tensors: float32 on a CPU, not while compiling.
+
+    short: bfloat16 will do as well.
+    """
     if not available() or torch.compiler.is_compiling():
         return False
     given = [tensor for tensor in tensors if tensor is not None]
-    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
+    types = (torch.float32, torch.bfloat16) if short else (torch.float32,)
+    return all(t.dtype in types and t.device.type == "cpu" for t in given)
 
 
 def widened(*tensors: Tensor | None) -> list[Tensor | None]:

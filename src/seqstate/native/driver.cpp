@@ -30,7 +30,7 @@ int64_t forward(const Problem& p, const Isa& isa, int threads, const Forward& ou
   }
   while (pass.next_block([&](int64_t r) { return p.targets[r] != p.ignore; })) {
     std::fill_n(target_logit, pass.job.rows, 0.0f);
-    fork_join(pass.plan.threads, [&](int t) { isa.forward(pass.job, pass.slices[t]); });
+    fork_join(pass.plan.threads, [&](int t) { pass.forward()(pass.job, pass.slices[t]); });
     for (int n = 0; n < pass.job.rows; ++n) {
       float most = pass.slices[0].row_max[n];
       for (const auto& s : pass.slices) most = s.row_max[n] > most ? s.row_max[n] : most;
@@ -145,7 +145,7 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
       const int64_t row = n < job.rows ? pass.index[n] : -1;
       of_rows.set(p, n, row, row < 0 ? 0.0f : out.grad_nll[row], out.lse_max, out.lse_log);
     }
-    fork_join(pass.plan.threads, [&](int t) { isa.backward(job, pass.slices[t]); });
+    fork_join(pass.plan.threads, [&](int t) { pass.backward()(job, pass.slices[t]); });
     if (job.want_hidden) {
       std::vector<std::vector<double>> of_a(pass.plan.threads, std::vector<double>(G, 0.0));
       fork_join(pass.plan.threads, [&](int t) {

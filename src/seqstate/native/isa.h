@@ -3,17 +3,12 @@
 // A file defines SEQSTATE_VEC (its vec_*.h) and SEQSTATE_NAMESPACE, sets the target, and includes
 // this. No function of the standard library is instantiated here: a copy compiled for
 // AVX-512 could be the one the linker keeps for everybody.
-#if defined(_MSC_VER)
-#define INLINE __forceinline
-#define INLINE_LAMBDA
-#else
-#define INLINE inline __attribute__((always_inline))
-#define INLINE_LAMBDA __attribute__((always_inline))
-#endif
+#include "inline.h"
 
 namespace seqstate {
 namespace SEQSTATE_NAMESPACE {
 #include SEQSTATE_VEC
+#define SEQSTATE_PRODUCTS "products.h"
 #include "tile.h"
 #include "pack.h"
 #include "statistics.h"

@@ -41,6 +41,7 @@ struct Job {
   int rows, padded_rows;  // padded to a multiple of the register block
   bool first_block;
   const float* packed;      // [rows / MR][D][MR], scaled
+  const uint32_t* pairs;    // if products take bfloat16: [rows / MR][G][pairs of a group][MR], not scaled
   const float* row_norm;    // [tile][G]: the longest packed row of a tile in each group
   const float* row_offset;  // kPeak: [rows / MR][G][MR], what a row's own length adds to the inner argument
   const int64_t* target;    // rows
@@ -63,6 +64,7 @@ struct Slice {
   // tiles
   float* word_norm;  // G: the longest word of the tile in each group
   float *words_t, *words_p, *grad_words_t, *bias, *grad_bias;
+  uint32_t* words_b;  // pairs of bfloat16: [words / NB][G][pairs of a group][NB]
   float *logits, *inner_grad, *stored;
   float *word_offset, *word_sum;  // kPeak: [words / NB][G][NB], of a word's length; sums over the rows
   float* row_part;  // sums over words. kPeak: of one group, [tile_rows][lanes]; distances: [D][row block][lanes]
@@ -81,6 +83,12 @@ struct Isa {
   void (*scan)(const ScanJob&);
   void (*mix)(const Slots&, const SlotsShare&, const SlotsMixed&);
   void (*mix_back)(const Slots&, const SlotsShare&, const SlotsBack&);
+};
+
+// The two passes, for other products of scores than an instruction set's own.
+struct Passes {
+  void (*forward)(const Job&, const Slice&);
+  void (*backward)(const Job&, const Slice&);
 };
 
 // How wide the rows of `grad_hidden` are for a group of K numbers: a power of two, or whole vectors.

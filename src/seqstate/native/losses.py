@@ -27,6 +27,7 @@ class Options(NamedTuple):
     kind: str
     label_smoothing: float
     z_loss: float
+    bfloat16: bool = False  # products of scores may be taken in it, where the CPU has them
 
 
 def cross_entropy_inner(
@@ -41,10 +42,12 @@ def cross_entropy_inner(
 ) -> Float[Tensor, " R"]:
     """Loss of each row in nats under softmax(scale <h, w> + bias); 0 where the target is IGNORE.
 
+    Of a bfloat16 `hidden`, products with the words (gradients' excepted) are of both in bfloat16, summed in
+    float32, where the CPU has such products; all else is float32.
     label_smoothing: share of the target's probability spread over all words. z_loss: weight of the squared
     log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1.
     """
-    options = Options("inner", *checked(label_smoothing, z_loss))
+    options = Options("inner", *checked(label_smoothing, z_loss), _short(hidden))
     hidden, words, bias = native.widened(hidden, words, bias)
     if native.usable(hidden, words, bias) and native.worth(hidden.shape[0], *words.shape):
         sharpness = torch.tensor([scale])
@@ -72,8 +75,8 @@ def cross_entropy_multi_hamming(
     if activation not in tiles.ACTIVATIONS:
         raise ValueError(f"activation={activation!r}; there are {', '.join(tiles.ACTIVATIONS)}")
     _check_groups(hidden, tau)
-    options = Options(activation, *checked(label_smoothing, z_loss))
-    tensors = (hidden, words, bias, tau, a, b)
+    options = Options(activation, *checked(label_smoothing, z_loss), _short(hidden))
+    tensors = (*native.widened(hidden, words, bias), tau, a, b)
     if native.usable(*tensors):
         return _Fused.apply(*tensors, targets, options)[0]
     return _torch_nll(*tensors, targets, options)
@@ -150,12 +153,25 @@ def cross_entropy_l1(
 
 
 def workspace_bytes(
-    rows: int, words: int, width: int, groups: int, *, kind: str, threads: int, backward: bool
+    rows: int,
+    words: int,
+    width: int,
+    groups: int,
+    *,
+    kind: str,
+    threads: int,
+    backward: bool,
+    bfloat16: bool = False,
 ) -> int:
     """Bytes of working memory of one call of the kernel, all threads together."""
+    sizes = rows, words, width, groups
     return native.extension().workspace(
-        native.isa(), threads, KINDS[kind], rows, words, width, groups, 0.0, backward
+        native.isa(), threads, KINDS[kind], *sizes, 0.0, bfloat16, backward
     )
+
+
+def _short(hidden: Tensor) -> bool:
+    return hidden.dtype == torch.bfloat16
 
 
 def outside(targets: Tensor, row: int, vocab_size: int) -> IndexError:
@@ -284,6 +300,7 @@ def call(
         options.z_loss,
         first,
         vocabulary,
+        options.bfloat16,
     )
 
 

@@ -73,7 +73,7 @@ class Arguments {
 
 void read(Arguments& in, seqstate::Problem& p) {
   in.take(p.kind, p.rows, p.words, p.width, p.groups, p.hidden, p.table, p.bias, p.tau, p.a, p.b, p.targets, p.ignore,
-          p.smoothing, p.z_loss, p.first, p.vocabulary);
+          p.smoothing, p.z_loss, p.first, p.vocabulary, p.bfloat16);
 }
 
 void read(Arguments& in, seqstate::CodedProblem& p) {
@@ -140,7 +140,8 @@ PyObject* workspace(PyObject*, PyObject* args) {
   int threads = 1;
   bool backward = false;
   seqstate::Problem p{};
-  in.take(isa, threads, p.kind, p.rows, p.words, p.width, p.groups, p.smoothing, backward);
+  in.take(isa, threads, p.kind, p.rows, p.words, p.width, p.groups, p.smoothing, p.bfloat16,
+          backward);
   return in.done() ? PyLong_FromLongLong(seqstate::workspace_bytes(p, *isa, threads, backward)) : nullptr;
 }
 
@@ -169,6 +170,13 @@ PyObject* coded_logits(PyObject*, PyObject* args) {
   in.take(packed, fixed, logits);
   if (!in.done()) return nullptr;
   return outcome(released([&] { return seqstate::coded_logits(p, *isa, packed, fixed, logits); }));
+}
+
+PyObject* multiplies_bfloat16(PyObject*, PyObject* args) {
+  Arguments in(args);
+  const Isa* isa = nullptr;
+  in.take(isa);
+  return in.done() ? PyBool_FromLong(seqstate::bf16_passes(*isa) != nullptr) : nullptr;
 }
 
 PyObject* can_scan_fixed(PyObject*, PyObject*) { return PyBool_FromLong(seqstate::can_scan_fixed()); }
@@ -252,6 +260,7 @@ PyMethodDef methods[] = {
     {"coded_backward", Pass<seqstate::coded_backward>::run, METH_VARARGS, "As backward, for words that are codes."},
     {"coded_workspace", coded_workspace, METH_VARARGS, "As workspace, for words that are codes."},
     {"coded_logits", coded_logits, METH_VARARGS, "Logits of all words that are codes."},
+    {"multiplies_bfloat16", multiplies_bfloat16, METH_VARARGS, "Whether an instruction set has products of bfloat16 here."},
     {"can_scan_fixed", can_scan_fixed, METH_NOARGS, "Whether logits can be added up in fixed point here."},
     {"scan_size", scan_size, METH_VARARGS, "Numbers of 32 bits that packed codes take."},
     {"pack_scan", pack_scan, METH_VARARGS, "Codes as a scan reads them."},

@@ -9,6 +9,13 @@
 
 namespace seqstate {
 
+// The bits of a bfloat16 that is held as a float.
+inline uint32_t bits_of_bfloat16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return bits >> 16;
+}
+
 constexpr int64_t kRowsWorthThreads = 1 << 17;  // numbers of a block that are worth packing in parallel
 
 struct Pass {
@@ -20,6 +27,7 @@ struct Pass {
   std::vector<Slice> slices;
   std::vector<int64_t> index;  // the rows of the block
   float *packed = nullptr, *row_scale = nullptr, *row_norm = nullptr, *row_offset = nullptr;
+  uint32_t* pairs = nullptr;
   int64_t* target = nullptr;
   int64_t next_row = 0;
 
@@ -58,6 +66,7 @@ struct Pass {
     target = arena.take<int64_t>(plan.block_rows);
     row_norm = arena.take((int64_t)plan.block_rows / plan.tile_rows * p.groups);
     job.packed = packed;
+    if (plan.bf16) job.pairs = pairs = arena.take<uint32_t>((int64_t)plan.block_rows * plan.pairs);
     job.row_norm = row_norm;
     if (plan.peaks) job.row_offset = row_offset = arena.take((int64_t)plan.block_rows * p.groups);
     job.target = target;
@@ -108,6 +117,7 @@ struct Pass {
     if (plan.distance) return take_sides(s, backward);
     const int64_t tile = (int64_t)plan.tile_rows * plan.tile_words;
     s.words_t = arena.take((int64_t)plan.tile_words * p.width);
+    if (plan.bf16) s.words_b = arena.take<uint32_t>((int64_t)plan.tile_words * plan.pairs);
     s.word_norm = arena.take(p.groups);
     s.bias = arena.take(plan.tile_words);
     s.logits = arena.take(tile);
@@ -124,6 +134,9 @@ struct Pass {
     }
     s.stored = arena.take(2 * tile * p.groups);
   }
+
+  auto forward() const { return plan.bf16 ? plan.bf16->forward : isa.forward; }
+  auto backward() const { return plan.bf16 ? plan.bf16->backward : isa.backward; }
 
   // Collects the next rows for which `wanted(row)`; false when none is left.
   template <class Wanted>
@@ -158,6 +171,18 @@ struct Pass {
     return (float)(-kLog2E * p.a[g] * square);
   }
 
+  // A register block of rows as pairs of bfloat16.
+  void pack_pairs(int first, const float* const* from, int real) {
+    const int K = job.group_width, step = isa.row_block;
+    uint32_t* out = pairs + (int64_t)first * plan.pairs;
+    for (int g = 0; g < p.groups; ++g)
+      for (int k = 0; k < K; k += 2, out += step)
+        for (int i = 0; i < step; ++i) {
+          const float* at = i < real ? from[i] + g * K + k : nullptr;
+          out[i] = at ? bits_of_bfloat16(at[0]) | (k + 1 < K ? bits_of_bfloat16(at[1]) << 16 : 0) : 0;
+        }
+  }
+
   // A register block of rows, scaled, and the longest of them in each group.
   void pack_block(int first, float* norm) {
     constexpr int kMost = 8;
@@ -168,6 +193,7 @@ struct Pass {
       target[first + i] = p.targets[index[first + i]] - p.first;
     }
     float* out = packed + (int64_t)first * p.width;
+    if (plan.bf16) pack_pairs(first, from, real);
     for (int g = 0; g < p.groups; ++g) {
       float square[kMost] = {};
       for (int d = g * K; d < (g + 1) * K; ++d, out += step)

@@ -18,13 +18,13 @@ int64_t tile_floats(const Plan& plan, const Problem& p, bool backward) {
     if (backward) of_rows += (plan.row_block + 1) * plan.lanes;
     return tile + D * (planes * (plan.tile_words + kLine) + of_rows) + 2 * (int64_t)plan.tile_words + 16 * 14;
   }
-  int64_t floats = (int64_t)plan.tile_words * (p.width + 2) + tile;
+  int64_t floats = (int64_t)plan.tile_words * (p.width + plan.pairs + 2) + tile;
   if (plan.peaks) floats += 2 * (int64_t)plan.tile_words * p.groups + (int64_t)plan.tile_rows * plan.lanes;
   if (backward) {
     floats += (int64_t)plan.tile_words * (p.width + plan.wide);
     if (plan.groups) floats += tile * (1 + 2 * (int64_t)p.groups);
   }
-  return floats + 16 * 11;  // every part starts on a cache line
+  return floats + 16 * 12;  // every part starts on a cache line
 }
 
 }  // namespace
@@ -36,6 +36,9 @@ Plan make_plan(const Problem& p, const Isa& isa, int threads, bool backward) {
   plan.peaks = p.kind == kPeak;
   plan.distance = is_distance(p.kind);
   plan.powers = takes_powers(p.kind);
+  const bool products = !plan.distance && !plan.peaks, paired = p.width / p.groups > 1;
+  plan.bf16 = p.bfloat16 && products && paired ? bf16_passes(isa) : nullptr;
+  plan.pairs = plan.bf16 ? (p.width / p.groups + 1) / 2 * p.groups : 0;
   plan.row_block = isa.row_block;
   plan.smoothing = p.smoothing != 0.0;
   plan.wide = padded_group(p.width / p.groups, isa.lanes) * p.groups;
@@ -53,11 +56,11 @@ Plan make_plan(const Problem& p, const Isa& isa, int threads, bool backward) {
   plan.threads = (int)std::max<int64_t>(1, std::min<int64_t>(threads, tiles));
   const int64_t per_thread =
       backward ? plan.wide + (plan.peaks ? p.groups : 0) : 1 + plan.lanes * (plan.smoothing ? 2 : 1);
-  const int64_t shared_row = p.width + 8 + (plan.peaks ? p.groups : 0);
+  const int64_t shared_row = p.width + plan.pairs + 8 + (plan.peaks ? p.groups : 0);
   const int64_t row_floats = shared_row + plan.threads * per_thread;
   int64_t rows = std::max<int64_t>(kRowBytes / 4 / row_floats / plan.tile_rows, 1) * plan.tile_rows;
   plan.block_rows = (int)std::min<int64_t>(rows, round_up(p.rows, plan.tile_rows));
-  plan.shared_floats = (int64_t)plan.block_rows * shared_row + p.width + 16 * 14 +
+  plan.shared_floats = (int64_t)plan.block_rows * shared_row + p.width + 16 * 15 +
                        (5 + plan.block_rows / plan.tile_rows) * (int64_t)p.groups;
   plan.slice_floats = tile_floats(plan, p, backward) + plan.block_rows * per_thread + 5 * p.groups + 2 + 16 * 6;
   return plan;

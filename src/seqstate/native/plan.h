@@ -9,6 +9,8 @@ struct Plan {
   int row_block, threads, tile_rows, tile_words, block_rows, lanes, wide;
   bool groups, peaks, distance, powers, smoothing;
   int64_t word_step;  // distances
+  const Passes* bf16;  // null: products as ever
+  int pairs;           // of bfloat16 in a row or a word
   int64_t slice_floats, shared_floats;
 };
 

@@ -8,6 +8,7 @@ static void forward_slice(const Job& job, const Slice& s) {
     const int count = (int)(s.last_word - v < job.tile_words ? s.last_word - v : job.tile_words);
     const int word_blocks = (count + NB - 1) / NB;
     pack_transposed(job, s, v, count, word_blocks);
+    pack_factors(job, s, word_blocks);
     if (Activation::limit > 0.0f) word_norms(job, s, word_blocks);
     if (same<Activation, Peak>) word_offsets(job, s, word_blocks);
     pack_bias(job, s, v, count, word_blocks);
@@ -53,6 +54,7 @@ static void backward_slice(const Job& job, const Slice& s) {
     const int count = (int)(s.last_word - v < job.tile_words ? s.last_word - v : job.tile_words);
     const int word_blocks = (count + NB - 1) / NB;
     pack_transposed(job, s, v, count, word_blocks);
+    pack_factors(job, s, word_blocks);
     if (Activation::limit > 0.0f) word_norms(job, s, word_blocks);
     if (peaks) word_offsets(job, s, word_blocks);
     if (job.want_hidden) pack_slots(job, s, v, count, word_blocks);

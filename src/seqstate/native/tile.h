@@ -78,26 +78,12 @@ constexpr bool same = false;
 template <class A>
 constexpr bool same<A, A> = true;
 
-// acc[i][j] += sum_k row i, dimension k * words_t, dimension k, vector j
-INLINE void product(F (&acc)[MR][NR], const float* rows, const float* words_t, int depth) {
-  for (int k = 0; k < depth; ++k) {
-    F word[NR];
-    for (int j = 0; j < NR; ++j) word[j] = load(words_t + j * L);
-    for (int i = 0; i < MR; ++i) {
-      F value = set1(rows[i]);
-      for (int j = 0; j < NR; ++j) acc[i][j] = fma(value, word[j], acc[i][j]);
-    }
-    rows += MR;
-    words_t += NB;
-  }
-}
+#include SEQSTATE_PRODUCTS
 
 // Logits (base 2) of a block of rows and words, which start as the bias.
-INLINE void score_inner(const Job& job, const float* rows, const float* words_t, const float* bias, float* out) {
+INLINE void score_inner(const Job& job, const Factor* rows, const Factor* words, const float* bias, float* out) {
   F logit[MR][NR];
-  for (int j = 0; j < NR; ++j)
-    for (int i = 0; i < MR; ++i) logit[i][j] = load(bias + j * L);
-  product(logit, rows, words_t, job.width);
+  product(job, 0, logit, rows, words, depth_of(job.width), [&](int, int j) INLINE_LAMBDA { return load(bias + j * L); });
   for (int i = 0; i < MR; ++i)
     for (int j = 0; j < NR; ++j) store(out + i * NB + j * L, logit[i][j]);
 }
@@ -109,22 +95,20 @@ struct OwnLengths {
 
 // The same through groups. With Store also every group's miss and slope, as [G][MR][2][NB].
 template <class Activation, bool Within, bool Store>
-INLINE void score_groups(const Job& job, const float* rows, const float* words_t, const float* bias, OwnLengths own,
+INLINE void score_groups(const Job& job, const Factor* rows, const Factor* words, const float* bias, OwnLengths own,
                          float* out, float* stored) {
-  const int K = job.group_width;
+  const int depth = depth_of(job.group_width);
   for (int i = 0; i < MR; ++i)
     for (int j = 0; j < NR; ++j) store(out + i * NB + j * L, load(bias + j * L));
   for (int g = 0; g < job.groups; ++g) {
     F inner[MR][NR];
     const F offset = set1(job.inner_b[g]), tau = set1(job.tau2[g]);
-    for (int i = 0; i < MR; ++i)
-      for (int j = 0; j < NR; ++j) {
-        if constexpr (same<Activation, Peak>)
-          inner[i][j] = add(set1(own.rows[g * MR + i]), load(own.words + g * NB + j * L));
-        else
-          inner[i][j] = offset;
-      }
-    product(inner, rows, words_t, K);
+    product(job, g, inner, rows, words, depth, [&](int i, int j) INLINE_LAMBDA {
+      if constexpr (same<Activation, Peak>)
+        return add(set1(own.rows[g * MR + i]), load(own.words + g * NB + j * L));
+      else
+        return offset;
+    });
     const Activation activation = Activation::make();
     for (int i = 0; i < MR; ++i)
       for (int j = 0; j < NR; ++j) {
@@ -137,8 +121,8 @@ INLINE void score_groups(const Job& job, const float* rows, const float* words_t
           store(stored + (2 * i + 1) * NB + j * L, slope);
         }
       }
-    rows += K * MR;
-    words_t += K * NB;
+    rows += depth * MR;
+    words += depth * NB;
     stored += 2 * MR * NB;
   }
 }
@@ -146,26 +130,28 @@ INLINE void score_groups(const Job& job, const float* rows, const float* words_t
 // A whole tile; `stored` becomes [words / NB][rows / MR][G][MR][2][NB].
 template <class Activation, bool Within, bool Store>
 static void score_tile(const Job& job, int first_row, const Slice& s, int row_blocks, int word_blocks) {
-  const int64_t D = job.width;
-  const float* packed = job.packed + first_row * D;
+  const int64_t depth = (int64_t)depth_of(job.group_width) * job.groups;
+  const Factor* packed = row_factors(job) + first_row * depth;
   float* stored = s.stored;
   for (int vb = 0; vb < word_blocks; ++vb)
     for (int rb = 0; rb < row_blocks; ++rb) {
-      const float *rows = packed + rb * D * MR, *words_t = s.words_t + vb * D * NB, *bias = s.bias + vb * NB;
+      const Factor *rows = packed + rb * depth * MR, *words = word_factors(s) + vb * depth * NB;
+      const float* bias = s.bias + vb * NB;
       float* out = s.logits + ((int64_t)vb * job.tile_rows + rb * MR) * NB;
       OwnLengths own{};
       if constexpr (same<Activation, Peak>)
         own = {job.row_offset + (int64_t)(first_row + rb * MR) * job.groups,
                s.word_offset + (int64_t)vb * job.groups * NB};
       if constexpr (same<Activation, Identity>)
-        score_inner(job, rows, words_t, bias, out);
+        score_inner(job, rows, words, bias, out);
       else
-        score_groups<Activation, Within, Store>(job, rows, words_t, bias, own, out, stored);
+        score_groups<Activation, Within, Store>(job, rows, words, bias, own, out, stored);
       if constexpr (Store) stored += (int64_t)job.groups * 2 * MR * NB;
     }
 }
 
-// Can no inner argument of this tile be beyond the activation's limit? (Cauchy and Schwarz)
+// Can no inner argument of this tile be beyond the activation's limit? (Cauchy and Schwarz.) The limits leave room
+// for words that rounding to bfloat16 has made longer.
 static bool within_limit(const Job& job, const Slice& s, int first_row, float limit) {
   const float* row_norm = job.row_norm + (int64_t)(first_row / job.tile_rows) * job.groups;
   for (int g = 0; g < job.groups; ++g) {
