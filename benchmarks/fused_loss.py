@@ -1,14 +1,16 @@
 """Time and memory of a training step of the output layer: fused losses beside nn.Linear + cross_entropy.
 
     python benchmarks/fused_loss.py [--vocab 8192 32768 131072] [--threads 1 2] [--rounds 15] [--memory]
-        [--width 256] [--only soft_bits rbf coded_hamming]
+        [--width 256] [--only soft_bits rbf coded_hamming] [--precision bfloat16]
 
 A step is the mean loss of N = 1024 hidden vectors of D numbers over V words, and the gradients of
 everything. All contenders take turns, so that noise of the machine falls on all alike; the table gives the
 median over rounds of the time relative to nn.Linear + cross_entropy in the same round. One thread: CPU time
 of the process; more threads: time on the wall. `--memory` measures, in a process for each contender, how far
 the peak of its resident memory rises during the step beyond the gradients it returns. `--only` takes the
-contenders whose names have one of these words in them, and nn.Linear + cross_entropy.
+contenders whose names have one of these words in them, and nn.Linear + cross_entropy. `--precision bfloat16`
+gives hidden vectors in bfloat16, as a body under autocast leaves them, to nn.Linear + cross_entropy under
+autocast and to the losses that multiply such numbers, which are also timed on the same vectors in float32.
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ def ours(energy: str, width: int, **options) -> tuple:
     return make, lambda head, h, y: head.loss(h, y)
 
 
-def contenders(width: int) -> dict[str, tuple[Callable[[int], nn.Module], Callable[..., Tensor]]]:
+Contender = tuple[Callable[[int], nn.Module], Callable[..., Tensor]]
+
+
+def contenders(width: int, precision: str = "float32") -> dict[str, Contender]:
     """Name -> (what makes the module that holds the parameters, its mean loss)."""
 
     def linear(vocab: int) -> nn.Module:
@@ -67,6 +72,8 @@ def contenders(width: int) -> dict[str, tuple[Callable[[int], nn.Module], Callab
         for groups in (8, 32):
             name = f'multi_hamming(groups={groups}, activation="{activation}")'
             found[name] = ours("multi_hamming", width, groups=groups, activation=activation)
+    if precision == "bfloat16":
+        return in_both(found)
     for groups in (8, 32):
         found[f"rbf(groups={groups})"] = ours("rbf", width, groups=groups)
     for distance in ("squashed", "exponential", "clipped", "tanh"):
@@ -84,6 +91,27 @@ def contenders(width: int) -> dict[str, tuple[Callable[[int], nn.Module], Callab
     )
     found[NAIVE] = ours("multi_hamming", width, groups=8)[0], naive_multi_hamming
     return found
+
+
+def in_both(found: dict[str, Contender]) -> dict[str, Contender]:
+    """Each as it runs under autocast, and this package's on the same numbers in float32 as well."""
+
+    def short(loss):
+        def run(module, hidden, targets):
+            with torch.autocast("cpu", torch.bfloat16):
+                return loss(module, hidden, targets)
+
+        return run
+
+    def whole(loss):
+        return lambda module, hidden, targets: loss(module, hidden.float(), targets)
+
+    both = {BASE: (found[BASE][0], short(found[BASE][1]))}
+    for name, (make, loss) in found.items():
+        if name.startswith(("inner", "multi_hamming")):
+            both[f"{name} in float32"] = make, whole(loss)
+            both[name] = make, short(loss)
+    return both
 
 
 def published_mixture(head, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -112,19 +140,20 @@ def step(module, loss, hidden: Tensor, targets: Tensor, clock=time.perf_counter)
     return clock() - begun
 
 
-def data(rows: int, vocab: int, width: int) -> tuple[Tensor, Tensor]:
+def data(rows: int, vocab: int, width: int, precision: str) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
-    return torch.randn(rows, width, requires_grad=True), torch.randint(vocab, (rows,))
+    hidden, targets = torch.randn(rows, width), torch.randint(vocab, (rows,))
+    return hidden.to(getattr(torch, precision)).requires_grad_(), targets
 
 
 def times(
-    rows: int, vocab: int, width: int, threads: int, rounds: int, only: list[str]
+    rows: int, vocab: int, width: int, precision: str, threads: int, rounds: int, only: list[str]
 ) -> dict[str, list[float]]:
     """Seconds of every contender in every round."""
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
-    hidden, targets = data(rows, vocab, width)
-    asked = fitting(rows, vocab, width, only)
+    hidden, targets = data(rows, vocab, width, precision)
+    asked = fitting(rows, vocab, width, precision, only)
     found = {name: (make(vocab), loss) for name, (make, loss) in asked.items()}
     measured = {name: [] for name in found}
     for number in range(rounds + 1):
@@ -136,11 +165,13 @@ def times(
     return measured
 
 
-def fitting(rows: int, vocab: int, width: int, only: list[str]) -> dict[str, tuple]:
+def fitting(
+    rows: int, vocab: int, width: int, precision: str, only: list[str]
+) -> dict[str, Contender]:
     """Contenders asked for, without the one that would need more than 4 GB for its N x V x G numbers."""
-    found = contenders(width)
+    found = contenders(width, precision)
     if rows * vocab * 8 * 4 * 5 > 4 << 30:
-        del found[NAIVE]
+        found.pop(NAIVE, None)
     return {n: f for n, f in found.items() if n == BASE or any(word in n for word in only)}
 
 
@@ -150,12 +181,12 @@ def peak_resident() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def peak(rows: int, vocab: int, width: int, name: str) -> float:
+def peak(rows: int, vocab: int, width: int, precision: str, name: str) -> float:
     """MB by which the peak of this process rises in one step, less the gradients it leaves."""
     torch.set_num_threads(1)
-    make, loss = contenders(width)[name]
-    step(make(16), loss, *data(8, 16, width))
-    module, (hidden, targets) = make(vocab), data(rows, vocab, width)
+    make, loss = contenders(width, precision)[name]
+    step(make(16), loss, *data(8, 16, width, precision))
+    module, (hidden, targets) = make(vocab), data(rows, vocab, width, precision)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
     before = peak_resident()
     step(module, loss, hidden, targets)
@@ -165,11 +196,12 @@ def peak(rows: int, vocab: int, width: int, name: str) -> float:
 
 
 def show_times(
-    rows: int, vocab: int, width: int, threads: int, rounds: int, only: list[str]
+    rows: int, vocab: int, width: int, precision: str, threads: int, rounds: int, only: list[str]
 ) -> None:
-    measured = times(rows, vocab, width, threads, rounds, only)
+    measured = times(rows, vocab, width, precision, threads, rounds, only)
     base = measured[BASE]
-    print(f"\n### D = {width}, V = {vocab}, {threads} thread{'s' if threads > 1 else ''}\n")
+    short = ", bfloat16" if precision == "bfloat16" else ""
+    print(f"\n### D = {width}, V = {vocab}{short}, {threads} thread{'s' if threads > 1 else ''}\n")
     print("| output layer | ms | times nn.Linear + cross_entropy (quartiles) |\n|---|--:|--:|")
     for name, seconds in measured.items():
         ratios = [one / other for one, other in zip(seconds, base, strict=True)]
@@ -179,13 +211,13 @@ def show_times(
         )
 
 
-def show_memory(rows: int, vocab: int, width: int, only: list[str]) -> None:
+def show_memory(rows: int, vocab: int, width: int, precision: str, only: list[str]) -> None:
     print(
         f"\n### D = {width}, V = {vocab}, memory beyond the gradients\n\n| output layer | MB |\n|---|--:|"
     )
-    for name in fitting(rows, vocab, width, only):
+    for name in fitting(rows, vocab, width, precision, only):
         command = [sys.executable, __file__, "--rows", str(rows), "--vocab", str(vocab)]
-        command += ["--width", str(width)]
+        command += ["--width", str(width), "--precision", precision]
         output = subprocess.run(
             [*command, "--peak-of", name], capture_output=True, text=True, check=True
         ).stdout
@@ -197,6 +229,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--vocab", type=int, nargs="+", default=[8192, 32768, 131072])
     parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--memory", action="store_true")
@@ -204,16 +237,24 @@ def main() -> None:
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peak_of:
-        print(peak(given.rows, given.vocab[0], given.width, given.peak_of))
+        print(peak(given.rows, given.vocab[0], given.width, given.precision, given.peak_of))
         return
     print(
         f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {native.path_taken()}"
     )
     for vocab in given.vocab:
         if given.memory:
-            show_memory(given.rows, vocab, given.width, given.only)
+            show_memory(given.rows, vocab, given.width, given.precision, given.only)
         for threads in given.threads:
-            show_times(given.rows, vocab, given.width, threads, given.rounds, given.only)
+            show_times(
+                given.rows,
+                vocab,
+                given.width,
+                given.precision,
+                threads,
+                given.rounds,
+                given.only,
+            )
 
 
 if __name__ == "__main__":
