@@ -88,8 +88,11 @@ def problem(kind, rows, vocab, groups, width_of_group, *, size=1.0, seed=0, igno
     return Problem(kind, [x.requires_grad_() for x in inputs], targets, upstream, **extras)
 
 
-def check(given: Problem, tolerance: float = 1e-5) -> None:
-    """Losses and every gradient within `tolerance` of the twin, relative to the size of their terms."""
+def check(given: Problem, tolerance: float = 1e-5, **others: float) -> None:
+    """Losses and every gradient within `tolerance` of the twin, relative to the size of their terms.
+
+    others: tolerances of single gradients, by name.
+    """
     found, gradients = given.run()
     wanted, twins = slow.loss_and_gradients(
         [x.detach().double() for x in given.inputs],
@@ -105,7 +108,9 @@ def check(given: Problem, tolerance: float = 1e-5) -> None:
     for name, gradient in gradients.items():
         twin, size = twins[name]
         error = (gradient - twin).abs().max() / size.clamp(min=1e-30)
-        assert error <= tolerance, f"gradient of {name} is off by {error:.1e} of its terms"
+        assert error <= others.get(name, tolerance), (
+            f"gradient of {name} is off by {error:.1e} of its terms"
+        )
 
 
 @contextmanager

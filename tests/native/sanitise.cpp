@@ -153,7 +153,7 @@ bool holds(const seqstate::Isa& isa, const Case& c, std::mt19937& random) {
   if (c.kind == seqstate::kPeak)  // near enough for the peaks to be felt
     for (Floats* vectors : {&d.hidden, &d.table})
       for (float& x : *vectors) x /= 2 * std::sqrt((float)c.group_width);
-  if (c.bfloat16)  // products of such numbers are exact
+  if (c.bfloat16)  // scores are exact then, gradients of logits are still rounded
     for (Floats* vectors : {&d.hidden, &d.table})
       for (float& x : *vectors) x = short_of(x);
   const bool bare = c.kind == seqstate::kInner || c.kind == seqstate::kAbsolute;  // no tau, no a
@@ -179,8 +179,9 @@ bool holds(const seqstate::Isa& isa, const Case& c, std::mt19937& random) {
     errors.push_back(distance(a, t.a));
     if (c.kind < seqstate::kPeak) errors.push_back(distance(b, t.b));
   }
+  const double most_off = c.bfloat16 ? 1.0 / 256 : 1e-4;
   for (double error : errors)
-    if (!(error < 1e-4)) {
+    if (!(error < most_off)) {
       std::printf("%s kind %d R %lld V %lld G %d K %d threads %d%s: off by %g\n", isa.name, c.kind,
                   (long long)c.rows, (long long)c.words, c.groups, c.group_width, c.threads,
                   c.bfloat16 ? " bfloat16" : "", error);
@@ -206,15 +207,18 @@ int main() {
           for (double smoothing : {0.0, 0.1}) {
             const bool apart = seqstate::is_distance(kind);
             const int groups = apart ? s[2] * s[3] : s[2], width = apart ? 1 : s[3];
-            for (int bfloat16 = 0; bfloat16 <= (kind < seqstate::kPeak); ++bfloat16) {
-              const Case c{kind, s[0], s[1], groups, width, threads, smoothing, smoothing / 10, bfloat16 == 1};
-              failed += !holds(*isas[i], c, random);
-              ++done;
-            }
+            const Case c{kind, s[0], s[1], groups, width, threads, smoothing, smoothing / 10, false};
+            failed += !holds(*isas[i], c, random);
+            ++done;
           }
   for (int i = 0; i < count; ++i)
     failed += failed_codes(*isas[i], random, &done) + failed_slots(*isas[i], random, &done);
   failed += failed_heads(random, &done);
+  for (int i = 0; i < count; ++i)
+    for (int kind = 0; kind < seqstate::kPeak; ++kind)
+      for (const auto& s : shapes)
+        for (int threads = 1; threads <= 3; threads += 2, ++done)
+          failed += !holds(*isas[i], {kind, s[0], s[1], s[2], s[3], threads, 0.1, 0.01, true}, random);
   std::printf("%d problems on %d instruction sets, %d failed\n", done, count, failed);
   return failed != 0;
 }

@@ -52,7 +52,7 @@ def usable(*tensors: Tensor | None, short: bool = False) -> bool:
 def widened(*tensors: Tensor | None) -> list[Tensor | None]:
     """bfloat16 on a CPU (as autocast leaves it) in float32, which holds the same numbers, for the kernel.
 
-    Torch's own losses in bfloat16 take longer than the kernel in float32.
+    Losses that multiply bfloat16 remember what `hidden` was (`losses.Options`); the others are all float32.
     """
     if not available() or torch.compiler.is_compiling():
         return list(tensors)

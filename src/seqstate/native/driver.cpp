@@ -120,7 +120,9 @@ int64_t backward(const Problem& p, const Isa& isa, int threads, const Backward& 
     slope[g] = slope_unit(p, g);
     factor[g] = (float)(slope[g] * p.a[g]);
     for (int d = g * (D / G); d < (g + 1) * (D / G); ++d)
-      word_scale[d] = distance ? -factor[g] : (float)(slope[g] / pass.inner_unit());
+      word_scale[d] = distance         ? -factor[g]
+                      : pass.plan.bf16 ? factor[g]  // of rows that are not scaled
+                                       : (float)(slope[g] / pass.inner_unit());
   }
   Job& job = pass.job;
   job.word_scale = word_scale;

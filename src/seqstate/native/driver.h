@@ -16,7 +16,7 @@ struct Problem {
   // The table may be a part of a vocabulary, the words from `first` on. Then `nll` counts only where the target
   // is one of them, and the backward pass wants the log-sum-exp over the whole.
   int64_t first = 0, vocabulary = 0;  // 0: the table is all of it
-  // `hidden` holds numbers of bfloat16, and scores may multiply them by words rounded to such.
+  // `hidden` holds numbers of bfloat16, and matrix products may round their other factors to such.
   bool bfloat16 = false;
   int64_t all_words() const { return vocabulary ? vocabulary : words; }
 };
@@ -43,7 +43,7 @@ extern bool poison;
 // The instruction sets of this build that this machine can run, best first.
 int available_isas(const Isa** found, int room);
 
-// Passes whose score products take pairs of bfloat16 (inner products and bits only); null where this instruction set,
+// Passes whose matrix products take pairs of bfloat16 (inner products and bits only); null where this instruction set,
 // or this machine, has no such products.
 const Passes* bf16_passes(const Isa&);
 

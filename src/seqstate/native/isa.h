@@ -9,6 +9,7 @@ namespace seqstate {
 namespace SEQSTATE_NAMESPACE {
 #include SEQSTATE_VEC
 #define SEQSTATE_PRODUCTS "products.h"
+#define SEQSTATE_GRADIENTS "gradients.h"
 #include "tile.h"
 #include "pack.h"
 #include "statistics.h"

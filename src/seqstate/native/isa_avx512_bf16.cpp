@@ -1,4 +1,4 @@
-// The passes over inner products for AVX-512 with pairs of bfloat16 (F, DQ, BW, VL, BF16).
+// The passes over inner products and bits for AVX-512 with pairs of bfloat16 (F, DQ, BW, VL, BF16).
 #include "driver.h"
 #include "job.h"
 
@@ -19,6 +19,7 @@ namespace avx512 { extern const Isa isa; }
 namespace avx512_bf16 {
 #include "vec_avx512.h"
 #define SEQSTATE_PRODUCTS "products_bf16.h"
+#define SEQSTATE_GRADIENTS "gradients_bf16.h"
 #include "tile.h"
 #include "pack.h"
 #include "statistics.h"

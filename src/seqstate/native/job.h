@@ -42,6 +42,7 @@ struct Job {
   bool first_block;
   const float* packed;      // [rows / MR][D][MR], scaled
   const uint32_t* pairs;    // if products take bfloat16: [rows / MR][G][pairs of a group][MR], not scaled
+  const uint32_t* row_pairs;  // backward, if so: [rows / MR][D][pairs of rows], not scaled
   const float* row_norm;    // [tile][G]: the longest packed row of a tile in each group
   const float* row_offset;  // kPeak: [rows / MR][G][MR], what a row's own length adds to the inner argument
   const int64_t* target;    // rows
@@ -65,7 +66,7 @@ struct Slice {
   float* word_norm;  // G: the longest word of the tile in each group
   float *words_t, *words_p, *grad_words_t, *bias, *grad_bias;
   uint32_t* words_b;  // pairs of bfloat16: [words / NB][G][pairs of a group][NB]
-  float *logits, *inner_grad, *stored;
+  float *logits, *inner_grad, *stored;  // products of bfloat16: inner_grad holds gradients in pairs
   float *word_offset, *word_sum;  // kPeak: [words / NB][G][NB], of a word's length; sums over the rows
   float* row_part;  // sums over words. kPeak: of one group, [tile_rows][lanes]; distances: [D][row block][lanes]
   float *words_c, *words_e, *row_c, *row_e;  // distances: powers of both sides
@@ -85,7 +86,7 @@ struct Isa {
   void (*mix_back)(const Slots&, const SlotsShare&, const SlotsBack&);
 };
 
-// The two passes, for other products of scores than an instruction set's own.
+// The two passes, for other matrix products than an instruction set's own.
 struct Passes {
   void (*forward)(const Job&, const Slice&);
   void (*backward)(const Job&, const Slice&);

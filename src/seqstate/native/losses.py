@@ -27,7 +27,7 @@ class Options(NamedTuple):
     kind: str
     label_smoothing: float
     z_loss: float
-    bfloat16: bool = False  # products of scores may be taken in it, where the CPU has them
+    bfloat16: bool = False  # `hidden` was, and products may be, where the CPU has them
 
 
 def cross_entropy_inner(
@@ -42,8 +42,8 @@ def cross_entropy_inner(
 ) -> Float[Tensor, " R"]:
     """Loss of each row in nats under softmax(scale <h, w> + bias); 0 where the target is IGNORE.
 
-    Of a bfloat16 `hidden`, products with the words (gradients' excepted) are of both in bfloat16, summed in
-    float32, where the CPU has such products; all else is float32.
+    Of a bfloat16 `hidden`, the matrix products of scores and gradients are of numbers rounded to bfloat16 and
+    summed in float32, where the CPU has such products; all else is float32.
     label_smoothing: share of the target's probability spread over all words. z_loss: weight of the squared
     log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1.
     """

@@ -72,44 +72,6 @@ static void word_norms(const Job& job, const Slice& s, int word_blocks) {
   }
 }
 
-// Q words to a vector: lane = dimension * Q + word % Q
-template <int Q>
-static void pack_shared(const Job& job, const Slice& s, float* out, int group, int words) {
-  const int D = job.width, K = job.group_width;
-  for (int v = 0; v < words; v += Q, out += L) {
-    const float* from = s.words_t + ((int64_t)(v / NB) * D + group * K) * NB + v % NB;
-    for (int k = 0; k < K; ++k) memcpy(out + k * Q, from + (int64_t)k * NB, Q * sizeof(float));
-    for (int k = K * Q; k < L; ++k) out[k] = 0.0f;
-  }
-}
-
-// words_p: per group and slot, [word][lane]
-static void pack_slots(const Job& job, const Slice& s, int64_t first, int count, int word_blocks) {
-  const int D = job.width, K = job.group_width, wide = padded_group(K, L), tile = job.tile_words;
-  const int words = word_blocks * NB;
-  for (int g = 0; g < job.groups; ++g) {
-    float* out = s.words_p + (int64_t)g * wide * tile;
-    if (wide < L) {
-      const int shared = L / wide;
-      if (shared == 2) pack_shared<2>(job, s, out, g, words);
-      if (shared == 4) pack_shared<4>(job, s, out, g, words);
-      if (shared == 8) pack_shared<8>(job, s, out, g, words);
-      if (shared == 16) pack_shared<16>(job, s, out, g, words);
-      continue;
-    }
-    for (int k0 = 0; k0 < wide; k0 += L, out += (int64_t)tile * L) {
-      const int real = K - k0 < L ? K - k0 : L;
-      for (int v = 0; v < words; ++v) {
-        const float* from = job.table + (first + v) * D + g * K + k0;
-        if (v < count && real == L)
-          store(out + (int64_t)v * L, load(from));
-        else
-          for (int k = 0; k < L; ++k) out[(int64_t)v * L + k] = v < count && k < real ? from[k] : 0.0f;
-      }
-    }
-  }
-}
-
 static void pack_bias(const Job& job, const Slice& s, int64_t first, int count, int word_blocks) {
   const float log2_e = 1.44269504088896f;
   for (int v = 0; v < word_blocks * NB; ++v)

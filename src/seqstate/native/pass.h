@@ -27,7 +27,7 @@ struct Pass {
   std::vector<Slice> slices;
   std::vector<int64_t> index;  // the rows of the block
   float *packed = nullptr, *row_scale = nullptr, *row_norm = nullptr, *row_offset = nullptr;
-  uint32_t* pairs = nullptr;
+  uint32_t *pairs = nullptr, *row_pairs = nullptr;
   int64_t* target = nullptr;
   int64_t next_row = 0;
 
@@ -66,6 +66,7 @@ struct Pass {
     target = arena.take<int64_t>(plan.block_rows);
     row_norm = arena.take((int64_t)plan.block_rows / plan.tile_rows * p.groups);
     job.packed = packed;
+    if (plan.row_pairs) job.row_pairs = row_pairs = arena.take<uint32_t>((int64_t)plan.block_rows * plan.row_pairs);
     if (plan.bf16) job.pairs = pairs = arena.take<uint32_t>((int64_t)plan.block_rows * plan.pairs);
     job.row_norm = row_norm;
     if (plan.peaks) job.row_offset = row_offset = arena.take((int64_t)plan.block_rows * p.groups);
@@ -126,8 +127,8 @@ struct Pass {
     s.grad_words_t = arena.take((int64_t)plan.tile_words * p.width);
     s.words_p = arena.take((int64_t)plan.tile_words * plan.wide);
     s.grad_bias = arena.take(plan.tile_words);
+    if (plan.groups || plan.bf16) s.inner_grad = arena.take(tile);
     if (!plan.groups) return;
-    s.inner_grad = arena.take(tile);
     if (plan.peaks) {
       s.word_sum = arena.take((int64_t)plan.tile_words * p.groups);
       s.row_part = arena.take((int64_t)plan.tile_rows * plan.lanes);
@@ -171,7 +172,7 @@ struct Pass {
     return (float)(-kLog2E * p.a[g] * square);
   }
 
-  // A register block of rows as pairs of bfloat16.
+  // A register block of rows as pairs of bfloat16, along their dimensions and for the gradients across rows.
   void pack_pairs(int first, const float* const* from, int real) {
     const int K = job.group_width, step = isa.row_block;
     uint32_t* out = pairs + (int64_t)first * plan.pairs;
@@ -181,6 +182,11 @@ struct Pass {
           const float* at = i < real ? from[i] + g * K + k : nullptr;
           out[i] = at ? bits_of_bfloat16(at[0]) | (k + 1 < K ? bits_of_bfloat16(at[1]) << 16 : 0) : 0;
         }
+    if (!plan.row_pairs) return;
+    out = row_pairs + (int64_t)first / 2 * p.width;
+    for (int d = 0; d < p.width; ++d)
+      for (int i = 0; i < step; i += 2)
+        *out++ = (i < real ? bits_of_bfloat16(from[i][d]) : 0) | (i + 1 < real ? bits_of_bfloat16(from[i + 1][d]) << 16 : 0);
   }
 
   // A register block of rows, scaled, and the longest of them in each group.

@@ -22,7 +22,8 @@ int64_t tile_floats(const Plan& plan, const Problem& p, bool backward) {
   if (plan.peaks) floats += 2 * (int64_t)plan.tile_words * p.groups + (int64_t)plan.tile_rows * plan.lanes;
   if (backward) {
     floats += (int64_t)plan.tile_words * (p.width + plan.wide);
-    if (plan.groups) floats += tile * (1 + 2 * (int64_t)p.groups);
+    if (plan.groups || plan.bf16) floats += tile;
+    if (plan.groups) floats += tile * 2 * (int64_t)p.groups;
   }
   return floats + 16 * 12;  // every part starts on a cache line
 }
@@ -39,6 +40,7 @@ Plan make_plan(const Problem& p, const Isa& isa, int threads, bool backward) {
   const bool products = !plan.distance && !plan.peaks, paired = p.width / p.groups > 1;
   plan.bf16 = p.bfloat16 && products && paired ? bf16_passes(isa) : nullptr;
   plan.pairs = plan.bf16 ? (p.width / p.groups + 1) / 2 * p.groups : 0;
+  plan.row_pairs = plan.bf16 && backward ? (p.width + 1) / 2 : 0;
   plan.row_block = isa.row_block;
   plan.smoothing = p.smoothing != 0.0;
   plan.wide = padded_group(p.width / p.groups, isa.lanes) * p.groups;
@@ -56,11 +58,11 @@ Plan make_plan(const Problem& p, const Isa& isa, int threads, bool backward) {
   plan.threads = (int)std::max<int64_t>(1, std::min<int64_t>(threads, tiles));
   const int64_t per_thread =
       backward ? plan.wide + (plan.peaks ? p.groups : 0) : 1 + plan.lanes * (plan.smoothing ? 2 : 1);
-  const int64_t shared_row = p.width + plan.pairs + 8 + (plan.peaks ? p.groups : 0);
+  const int64_t shared_row = p.width + plan.pairs + plan.row_pairs + 8 + (plan.peaks ? p.groups : 0);
   const int64_t row_floats = shared_row + plan.threads * per_thread;
   int64_t rows = std::max<int64_t>(kRowBytes / 4 / row_floats / plan.tile_rows, 1) * plan.tile_rows;
   plan.block_rows = (int)std::min<int64_t>(rows, round_up(p.rows, plan.tile_rows));
-  plan.shared_floats = (int64_t)plan.block_rows * shared_row + p.width + 16 * 15 +
+  plan.shared_floats = (int64_t)plan.block_rows * shared_row + p.width + 16 * 16 +
                        (5 + plan.block_rows / plan.tile_rows) * (int64_t)p.groups;
   plan.slice_floats = tile_floats(plan, p, backward) + plan.block_rows * per_thread + 5 * p.groups + 2 + 16 * 6;
   return plan;

@@ -11,6 +11,7 @@ struct Plan {
   int64_t word_step;  // distances
   const Passes* bf16;  // null: products as ever
   int pairs;           // of bfloat16 in a row or a word
+  int row_pairs;       // backward: half of a pair of rows
   int64_t slice_floats, shared_floats;
 };
 

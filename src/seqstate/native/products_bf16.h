@@ -9,7 +9,14 @@ INLINE int depth_of(int K) { return (K + 1) / 2; }
 INLINE const Factor* row_factors(const Job& job) { return job.pairs; }
 INLINE const Factor* word_factors(const Slice& s) { return s.words_b; }
 
-INLINE __m512i rounded(F x) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)); }
+INLINE __m256i rounded(F x) { return (__m256i)_mm512_cvtneps_pbh(x); }
+INLINE __m512i paired(__m256i lower, __m256i upper) {
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(lower), _mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16));
+}
+INLINE __m512i load_pairs(const uint32_t* p) { return _mm512_loadu_si512(p); }
+INLINE void store_pairs(uint32_t* p, __m512i x) { _mm512_storeu_si512(p, x); }
+INLINE __m512i set1_pair(uint32_t pair) { return _mm512_set1_epi32((int)pair); }
+INLINE F add_products(F sum, __m512i x, __m512i y) { return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)y); }
 
 // words_b[word / NB][pair][word % NB], from the words of the tile
 static void pack_factors(const Job& job, const Slice& s, int word_blocks) {
@@ -19,8 +26,8 @@ static void pack_factors(const Job& job, const Slice& s, int word_blocks) {
   for (int g = 0; g < word_blocks * job.groups; ++g, from += K * NB)
     for (int k = 0; k < K; k += 2)
       for (int j = 0; j < NB; j += L, out += L) {
-        const __m512i upper = k + 1 < K ? rounded(load(from + (k + 1) * NB + j)) : _mm512_setzero_si512();
-        _mm512_storeu_si512(out, _mm512_or_si512(rounded(load(from + k * NB + j)), _mm512_slli_epi32(upper, 16)));
+        const F upper = k + 1 < K ? load(from + (k + 1) * NB + j) : set1(0.0f);
+        store_pairs(out, paired(rounded(load(from + k * NB + j)), rounded(upper)));
       }
 }
 
@@ -31,11 +38,11 @@ INLINE void product(const Job& job, int group, F (&acc)[MR][NR], const Factor* r
   for (int i = 0; i < MR; ++i)
     for (int j = 0; j < NR; ++j) acc[i][j] = set1(0.0f);
   for (int k = 0; k < depth; ++k) {
-    __m512bh word[NR];
-    for (int j = 0; j < NR; ++j) word[j] = (__m512bh)_mm512_loadu_si512(words + j * L);
+    __m512i word[NR];
+    for (int j = 0; j < NR; ++j) word[j] = load_pairs(words + j * L);
     for (int i = 0; i < MR; ++i) {
-      const __m512bh value = (__m512bh)_mm512_set1_epi32((int)rows[i]);
-      for (int j = 0; j < NR; ++j) acc[i][j] = _mm512_dpbf16_ps(acc[i][j], value, word[j]);
+      const __m512i value = set1_pair(rows[i]);
+      for (int j = 0; j < NR; ++j) acc[i][j] = add_products(acc[i][j], value, word[j]);
     }
     rows += MR;
     words += NB;

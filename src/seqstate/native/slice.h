@@ -24,7 +24,6 @@ template <class Activation>
 static void backward_tile(const Job& job, const Slice& s, int first_row, int rows, int64_t first_word, int count,
                           int word_blocks) {
   const int row_blocks = (rows + MR - 1) / MR;
-  const float* packed = job.packed + (int64_t)first_row * job.width;
   constexpr int from = same<Activation, Identity> ? kReady : same<Activation, Peak> ? kPeaks : kSlopes;
   const int wide = padded_group(job.group_width, L) * job.groups;
   float* grad_hidden = s.grad_hidden + (int64_t)first_row * wide;
@@ -33,7 +32,7 @@ static void backward_tile(const Job& job, const Slice& s, int first_row, int row
   logit_gradients(job, s, first_row, row_blocks, first_word, count, word_blocks);
   for (int g = 0; g < job.groups; ++g) {
     float* gradient = groups ? s.inner_grad : s.logits;
-    word_gradients<from>(job, packed, s, gradient, g, row_blocks, word_blocks);
+    word_gradients<from>(job, first_row, s, gradient, g, row_blocks, word_blocks);
     if constexpr (from == kPeaks)
       for (int n = 0; n < row_blocks * MR; ++n)
         s.row_own[(int64_t)(first_row + n) * job.groups + g] += sum_of(load(s.row_part + n * L));
