@@ -66,7 +66,8 @@ struct Pass {
     target = arena.take<int64_t>(plan.block_rows);
     row_norm = arena.take((int64_t)plan.block_rows / plan.tile_rows * p.groups);
     job.packed = packed;
-    if (plan.row_pairs) job.row_pairs = row_pairs = arena.take<uint32_t>((int64_t)plan.block_rows * plan.row_pairs);
+    if (plan.row_pairs) row_pairs = arena.take<uint32_t>((int64_t)plan.block_rows * plan.row_pairs);
+    job.row_pairs = row_pairs;
     if (plan.bf16) job.pairs = pairs = arena.take<uint32_t>((int64_t)plan.block_rows * plan.pairs);
     job.row_norm = row_norm;
     if (plan.peaks) job.row_offset = row_offset = arena.take((int64_t)plan.block_rows * p.groups);
@@ -185,8 +186,10 @@ struct Pass {
     if (!plan.row_pairs) return;
     out = row_pairs + (int64_t)first / 2 * p.width;
     for (int d = 0; d < p.width; ++d)
-      for (int i = 0; i < step; i += 2)
-        *out++ = (i < real ? bits_of_bfloat16(from[i][d]) : 0) | (i + 1 < real ? bits_of_bfloat16(from[i + 1][d]) << 16 : 0);
+      for (int i = 0; i < step; i += 2) {
+        const uint32_t lower = i < real ? bits_of_bfloat16(from[i][d]) : 0;
+        *out++ = lower | (i + 1 < real ? bits_of_bfloat16(from[i + 1][d]) << 16 : 0);
+      }
   }
 
   // A register block of rows, scaled, and the longest of them in each group.

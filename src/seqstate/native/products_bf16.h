@@ -1,6 +1,7 @@
 // Score products of neighbouring dimensions, two bfloat16 to a factor, summed in float32 (AVX512_BF16).
 //
-// Rows are packed as they came and scaled after the sum, so that products are exact. Words are rounded to nearest even. The last factor of an odd number of dimensions has a zero in its upper half.
+// Rows are packed as they came and scaled after the sum, so that products are exact. Words are rounded to nearest
+// even. The last factor of an odd number of dimensions has a zero in its upper half.
 #pragma once
 
 using Factor = uint32_t;

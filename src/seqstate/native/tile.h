@@ -5,6 +5,7 @@
 //   scores          [words / NB][tile_rows][NB]   words_p   per group and slot [words][lanes of a slot]
 //   grad_hidden     [tile][group][slot][tile_rows][lanes of a slot]
 // A slot is one vector of a group's numbers; a group narrower than a vector shares it between Q words.
+// Products of bfloat16 have their own layouts: products_bf16.h, gradients_bf16.h.
 #pragma once
 
 constexpr int NB = NR * L;
