@@ -18,7 +18,9 @@ class ChunkGrid:
 
     def __init__(self, size: int, begun: Int[Tensor, " B"], time: int) -> None:
         self.size, self.begun, self.time = size, begun, time
-        if torch.compiler.is_exporting():  # a graph knows no row's number; its one token is in one chunk
+        if (
+            torch.compiler.is_exporting()
+        ):  # a graph knows no row's number; its one token is in one chunk
             self.even, self.count = False, 1
             return
         rows = begun.tolist()
