@@ -50,12 +50,6 @@ def numbers(ladder: Path) -> dict:
     return found
 
 
-def kept(ladder: Path) -> int:
-    """How many runs were saved on their way, or had ended before they were stopped."""
-    names = ("checkpoint.safetensors", "run.json")
-    return len({path.parent for name in names for path in ladder.glob(f"runs/*/{name}")})
-
-
 class Processes:
     """Starts processes and knows all that come of them, by a mark in the environment they hand on."""
 
