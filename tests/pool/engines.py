@@ -50,6 +50,13 @@ def numbers(ladder: Path) -> dict:
     return found
 
 
+def kept(ladder: Path) -> list[bool]:
+    """Of every run that had begun to learn, whether it can go on or has ended."""
+    names = ("checkpoint.safetensors", "run.json")
+    begun = [path.parent for path in ladder.glob("runs/*/metrics.jsonl")]
+    return [any((folder / name).exists() for name in names) for folder in begun]
+
+
 class Processes:
     """Starts processes and knows all that come of them, by a mark in the environment they hand on."""
 

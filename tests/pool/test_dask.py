@@ -9,6 +9,7 @@ from engines import (
     OWN_CACHE,
     OWN_LADDER,
     free_port,
+    kept,
     kill,
     listens,
     numbers,
@@ -56,7 +57,7 @@ def test_all_runs_finish_when_a_worker_of_another_machine_is_killed(
     assert here.gone()
 
 
-def test_ctrl_c_ends_a_cluster_begun_here_and_the_same_command_goes_on(
+def test_ctrl_c_on_a_cluster_begun_here_saves_and_the_same_command_goes_on(
     processes, command, straight, tmp_path
 ):
     here = processes(SEQSTATE_CACHE=str(tmp_path / "cache"))
@@ -68,5 +69,6 @@ def test_ctrl_c_ends_a_cluster_begun_here_and_the_same_command_goes_on(
     assert "the same command goes on" in err
     assert "Traceback" not in err
     assert here.gone()
+    assert kept(tmp_path / "ladder") == [True, True]
     serially(command, tmp_path / "ladder", cache=tmp_path / "cache")
     assert numbers(tmp_path / "ladder") == straight

@@ -13,6 +13,7 @@ from engines import (
     OWN_CACHE,
     OWN_LADDER,
     free_port,
+    kept,
     kill,
     listens,
     numbers,
@@ -64,7 +65,7 @@ def test_all_runs_finish_when_a_node_is_killed_while_it_works(
     assert here.gone()
 
 
-def test_ctrl_c_ends_a_cluster_begun_here_and_the_same_command_goes_on(
+def test_ctrl_c_on_a_cluster_begun_here_saves_and_the_same_command_goes_on(
     processes, command, straight, tmp_path
 ):
     before, stored = set(Path("/tmp").glob("seqstate-*")), plasma()
@@ -79,6 +80,7 @@ def test_ctrl_c_ends_a_cluster_begun_here_and_the_same_command_goes_on(
     assert here.gone()
     assert set(Path("/tmp").glob("seqstate-*")) <= before
     assert plasma() <= stored
+    assert kept(tmp_path / "ladder") == [True, True]
     serially(command, tmp_path / "ladder", cache=tmp_path / "cache")
     assert numbers(tmp_path / "ladder") == straight
 
