@@ -157,7 +157,8 @@ class _Loop:
                     self._save()
             if not self.outcome.curve or self.outcome.curve[-1]["step"] != self.outcome.step:
                 self._validate(metrics)
-            self._save()  # what follows the training may be stopped too
+            if self.outcome.wall_seconds > self.saved:
+                self._save()  # what follows the training may be stopped too
         checkpoint.put(self.model, self.best)
         self.ranks.unwrap(self.model)
         self.model.eval()
