@@ -25,13 +25,14 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqstate.core.model import HasGates, StateModel, last_real
 from seqstate.core.state import State
 from seqstate.states._feature_scan import feature_scan
 from seqstate.states._mlp import MLP
 from seqstate.states._scan import linear_scan
-from seqstate.states._short_convolution import short_convolution
+from seqstate.states._short_convolution import newest, short_convolution
 
 GATES = {1: ("update",), 2: ("update", "read"), 3: ("update", "write", "read")}
 COMPARISONS = ("none", "read", "inner", "distance")
@@ -43,7 +44,7 @@ class HammingRNN(StateModel, HasGates):
     compare: `read` lets the miss, of an inner product, act on the read gate alone, and `none` on none, so
     that a text is read by a scan; `inner` or `distance` on every gate, step after step.
     temperature: of the gates; 0: bits. horizon: steps the most patient feature keeps at the start (2: all
-    alike). convolution: inputs a step sees.
+    alike). convolution: inputs a step sees. dropout: after each cell and each MLP.
 
     State: `features` [B, N, K, G], and `recent` [B, N, convolution - 1, D + gates G], still in sight.
     """
@@ -59,12 +60,13 @@ class HammingRNN(StateModel, HasGates):
         temperature: float = 1.0,
         horizon: int = 64,
         convolution: int = 4,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         _check(width, groups, gates, compare, temperature, horizon, convolution)
         self.width, self.groups, self.convolution = width, groups, convolution
         self.layers = nn.ModuleList(
-            Layer(width, layers, groups, gates, compare, temperature, horizon, convolution)
+            Layer(width, layers, groups, gates, compare, temperature, horizon, convolution, dropout)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width, bias=False)
@@ -89,7 +91,7 @@ class HammingRNN(StateModel, HasGates):
         for i, layer in enumerate(self.layers):
             step = layer.read(x, state["recent"][:, i], state["features"][:, i])
             features.append(last_real(step.states, lengths))
-            recent.append(_newest(step.seen, self.convolution - 1, lengths))
+            recent.append(newest(step.seen, self.convolution - 1, lengths))
             x = layer.write(x, step.hidden)
         after = torch.stack(features, 1).unflatten(-1, (-1, self.groups))
         # a tied word table would take the input that the residual path carries for the next word
@@ -135,9 +137,11 @@ class Layer(nn.Module):
         temperature: float,
         horizon: int,
         convolution: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.width, self.groups, self.gates, self.compare = width, groups, gates, compare
+        self.dropout = dropout
         self.hard, self.sharp = temperature == 0, 1 / (temperature or 1.0)
         self.norm = nn.LayerNorm(width, bias=False)
         self.project = nn.Linear(width, width + gates * groups, bias=False)
@@ -205,8 +209,8 @@ class Layer(nn.Module):
 
     def write(self, x: Float[Tensor, "B T D"], h: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """What the next layer reads."""
-        x = x + h
-        return x + self.mlp(x)
+        x = x + F.dropout(h, self.dropout, self.training)
+        return x + F.dropout(self.mlp(x), self.dropout, self.training)
 
     def _by_scan(self, candidate: Tensor, given: Tensor, start: Tensor):
         """States, misses and changing gates where the gates see the input alone."""
@@ -258,16 +262,6 @@ def _patience(horizon: int, groups: int) -> Float[Tensor, " G"]:
 def _time_first(x: Float[Tensor, "B T X G"]) -> Float[Tensor, "T X R"]:
     """Rows and features side by side: R = B G."""
     return x.permute(1, 2, 0, 3).flatten(2)
-
-
-def _newest(
-    seen: Float[Tensor, "B W P"], count: int, lengths: Int[Tensor, " B"] | None
-) -> Float[Tensor, "B C P"]:
-    """The last `count` inputs of each row's convolution, padding left out."""
-    if lengths is None:
-        return seen[:, seen.shape[1] - count :]
-    slots = lengths[:, None] + torch.arange(count, device=seen.device)
-    return seen.gather(1, slots[:, :, None].expand(-1, -1, seen.shape[2]))
 
 
 def _check(width, groups, gates, compare, temperature, horizon, convolution) -> None:
