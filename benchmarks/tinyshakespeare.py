@@ -23,8 +23,9 @@ from seqstate.cli import main
 
 HELD_OUT = 40_000  # characters
 CUT_PLAY = "SLY:\nI'll pheeze you"  # how The Taming of the Shrew begins
-LSTM = "lstm(width=320, layers=2, dropout=0.25)"
-LSTM_OPTIONS = ["--dropout", "0.15", "--batch-size", "32", "--context", "64", "--lr", "5e-3"]
+LSTM = "lstm(width=320, layers=2, dropout=0.35)"
+LSTM_OPTIONS = ["--dropout", "0.2", "--batch-size", "32", "--context", "64", "--lr", "5e-3"]
+LSTM_OPTIONS += ["--precision", "bfloat16"]  # 1.7 times the steps where the processor multiplies it
 COUNTED = {
     "unbounded": "unbounded_ngram",
     "ngram": "ngram(order=5)",
@@ -68,7 +69,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text", type=Path, help="tinyshakespeare's input.txt")
     parser.add_argument("--out", type=Path, default=Path("shakespeare"))
-    parser.add_argument("--steps", type=int, default=3700, help="of the LSTM")
+    parser.add_argument("--steps", type=int, default=10_000, help="of the LSTM")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -16,39 +16,15 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqstate.core import registry
-from seqstate.core.energy import Head
+from seqstate.core.energy import Head, LinearHead
 from seqstate.core.instrument import HasHead, HeadInstrument, evaluating, exact
 from seqstate.core.model import IGNORE, LanguageModel
 from seqstate.core.record import Reading
 from seqstate.core.task import Batch
 
 ROWS = 4096  # hidden vectors given to the instruments, evenly spaced
-
-
-class LinearHead(Head):
-    """Somebody's linear output layer as a head; its weight is shared, not copied."""
-
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None = None) -> None:
-        super().__init__()
-        self.vocab_size, self.width = weight.shape
-        self.weight, self.bias = weight, bias
-
-    def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
-        return F.linear(hidden, self.weight, self.bias)
-
-    def rank_bound(self) -> int | None:
-        return self.width + (self.bias is not None)
-
-    def start_from(self, log_unigram: Float[Tensor, " V"]) -> None:
-        if self.bias is not None:
-            with torch.no_grad():
-                self.bias.copy_(log_unigram)
-
-    def table(self) -> nn.Parameter | None:
-        return self.weight
 
 
 def audit(
@@ -69,7 +45,7 @@ def audit(
     """
     chosen = _instruments(instruments)
     if isinstance(model, nn.Linear):
-        model = LinearHead(model.weight, model.bias)
+        model = LinearHead(model)
     if isinstance(model, Head):
         return _readings(chosen, model, *_vectors(model, data, targets))
     batch = as_batch(data, targets)
@@ -199,7 +175,7 @@ def _transformers_head(
             logits = model(input_ids=tokens, use_cache=False).logits
     finally:
         hook.remove()
-    head, hidden = LinearHead(layer.weight, layer.bias), seen[-1]
+    head, hidden = LinearHead(layer), seen[-1]
     with torch.no_grad():
         off = (logits - head(hidden)).abs().max().item()
     if off <= 1e-3 * logits.abs().max().item():

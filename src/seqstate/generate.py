@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqstate.core.model import LanguageModel, device_of
+from seqstate.core import registry
+from seqstate.core.instrument import HasHead
+from seqstate.core.model import LanguageModel, device_of, last_real
+from seqstate.core.screen import Screen, Shortlist
 from seqstate.core.state import State
 
 CHUNK = 256  # prompt tokens read at once
@@ -63,17 +67,56 @@ class Sampling:
             return probabilities
         return probabilities / probabilities.sum(-1, keepdim=True)
 
+    def most(self) -> int:
+        """How many words it may draw from. Raises ValueError if it is all of them."""
+        if self.temperature == 0:
+            return 1
+        if self.top_k == 0:
+            raise ValueError(
+                "all words may be drawn, so none can be thrown away; give temperature 0 or a top-k"
+            )
+        return self.top_k
+
     def draw(self, logits: Float[Tensor, "B V"], generator: torch.Generator) -> Int[Tensor, " B"]:
         if self.temperature == 0:
             return logits.argmax(-1)
         return torch.multinomial(self.probabilities(logits), 1, generator=generator).squeeze(-1)
 
 
+class Reader(Protocol):
+    """What generation asks of a model: what may follow the last real token of each row, and the state."""
+
+    def next_logits(
+        self,
+        tokens: Int[Tensor, "B T"],
+        state: State | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Any, State]: ...
+
+
+class Screened:
+    """A model whose words are screened: `next_logits` gives a Shortlist, with the k best in it.
+
+    Raises ValueError for a model whose words no head scores.
+    """
+
+    def __init__(self, model: LanguageModel, screen: str, k: int) -> None:
+        if not isinstance(model, HasHead):
+            raise ValueError(
+                "this model has no hidden vectors to screen words by: it is a distribution itself"
+            )
+        self.model, self.k = model, k
+        self.screen: Screen = registry.build("screens", screen, head=model.head)
+
+    def next_logits(self, tokens, state=None, lengths=None):
+        hidden, after = self.model.hidden(tokens, state, lengths)
+        return self.screen.shortlist(last_real(hidden, lengths), self.k), after
+
+
 def read_prompts(
-    model: LanguageModel, prompts: Sequence[Sequence[int]]
-) -> tuple[Float[Tensor, "B V"], State]:
+    model: Reader, prompts: Sequence[Sequence[int]], device: torch.device
+) -> tuple[Any, State]:
     """Read prompts of any, also unequal, lengths >= 1: logits of what follows each, and the state."""
-    device = device_of(model)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     tokens = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.int64, device=device)
     for row, prompt in enumerate(prompts):
@@ -94,23 +137,33 @@ def generate(
     tokens: int,
     sampling: Sampling = Sampling(),
     seed: int = 0,
+    screen: str | None = None,
 ) -> Iterator[Int[Tensor, " B"]]:
     """Yield one token per row at a time, `tokens` times.
 
     The same model, prompts, sampling and seed give the same tokens. Prompts must not be empty: begin them
     with the token that opens a document.
+
+    screen: which words are scored, such as "certified" (`screens/`). Under one that is exact, the tokens are
+    the same with temperature 0, and drawn from the same distribution with `top_k`. Raises ValueError for a
+    screen that the model's head, or the sampling, does not allow.
     """
+    reader = model if screen is None else Screened(model, screen, sampling.most())
     was_training = model.training
     model.eval()
     try:
         device = device_of(model)
         generator = torch.Generator(device).manual_seed(seed)
         with torch.inference_mode():
-            logits, state = read_prompts(model, prompts)
+            found, state = read_prompts(reader, prompts, device)
             for step in range(tokens):
-                drawn = sampling.draw(logits, generator)
+                if isinstance(found, Shortlist):
+                    place = sampling.draw(found.logits, generator)
+                    drawn = found.words.gather(-1, place[:, None])[:, 0]
+                else:
+                    drawn = sampling.draw(found, generator)
                 yield drawn.cpu()
                 if step + 1 < tokens:
-                    logits, state = model.next_logits(drawn[:, None], state)
+                    found, state = reader.next_logits(drawn[:, None], state)
     finally:
         model.train(was_training)

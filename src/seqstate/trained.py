@@ -106,17 +106,18 @@ class Trained:
         min_p: float = 0.0,
         seed: int = 0,
         stop: Sequence[str] = (),
+        screen: str | None = None,
     ) -> Iterator[str]:
         """Yield pieces of generated text as soon as they are complete characters.
 
+        screen: score only words that may be among the likeliest, e.g. "certified" (see seqstate.generate).
         Ends after `tokens` tokens, where the model ends the document, or before any of the `stop` strings.
         """
         sampling = Sampling(temperature, top_k, top_p, min_p)
         decoder, held = self.tokenizer.stream(), ""
         longest = max((len(text) for text in stop), default=0)
-        for drawn in generate(
-            self.model, [self._prompt(prompt)], tokens=tokens, sampling=sampling, seed=seed
-        ):
+        how = {"tokens": tokens, "sampling": sampling, "seed": seed, "screen": screen}
+        for drawn in generate(self.model, [self._prompt(prompt)], **how):
             token = int(drawn[0])
             if token == self.tokenizer.boundary:
                 break
@@ -137,13 +138,12 @@ class Trained:
         """The continuation of one prompt, or of several (any lengths) in one batch; options as `stream`."""
         if isinstance(prompt, str):
             return "".join(self.stream(prompt, stop=stop, **drawing))
-        tokens, seed = drawing.pop("tokens", 200), drawing.pop("seed", 0)
+        how = {"tokens": drawing.pop("tokens", 200), "seed": drawing.pop("seed", 0)}
+        how |= {"screen": drawing.pop("screen", None), "sampling": Sampling(**drawing)}
         prompts = [self._prompt(text) for text in prompt]
         rows: list[list[int]] = [[] for _ in prompts]
         ended = [False] * len(rows)
-        for drawn in generate(
-            self.model, prompts, tokens=tokens, sampling=Sampling(**drawing), seed=seed
-        ):
+        for drawn in generate(self.model, prompts, **how):
             for row, token in enumerate(drawn.tolist()):
                 ended[row] = ended[row] or token == self.tokenizer.boundary
                 if not ended[row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from seqstate.bottleneck import LinearHead
+from seqstate.core.energy import LinearHead
 from seqstate.core.instrument import exact
 from seqstate.core.model import (
     Aggregates,
@@ -21,10 +21,12 @@ from seqstate.core.record import Reading
 
 def linear(weight, bias=None) -> LinearHead:
     """A float64 linear head with these numbers."""
-    table = nn.Parameter(torch.as_tensor(weight, dtype=torch.float64))
-    if bias is None:
-        return LinearHead(table)
-    return LinearHead(table, nn.Parameter(torch.as_tensor(bias, dtype=torch.float64)))
+    table = torch.as_tensor(weight, dtype=torch.float64)
+    layer = nn.Linear(*reversed(table.shape), bias=bias is not None, dtype=torch.float64)
+    layer.weight = nn.Parameter(table)
+    if bias is not None:
+        layer.bias = nn.Parameter(torch.as_tensor(bias, dtype=torch.float64))
+    return LinearHead(layer)
 
 
 def read(instrument, head, hidden, targets=None) -> dict[str, Reading]:

@@ -7,6 +7,7 @@ from laws.grid import VOCAB, build_language_model, model_specs
 from seqstate.generate import Sampling, generate, read_prompts
 
 PROMPTS = [[1, 2, 3, 4, 5], [6], [7, 8, 9]]
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("pair", model_specs(), ids=lambda pair: " + ".join(filter(None, pair)))
@@ -26,9 +27,9 @@ def test_greedy_generation_equals_reading_it_all_again_each_time(pair):
 def test_prompts_of_unequal_lengths_are_read_as_if_alone(pair):
     model = build_language_model(*pair)
     with torch.no_grad():
-        together, _ = read_prompts(model, PROMPTS)
+        together, _ = read_prompts(model, PROMPTS, CPU)
         for row, prompt in enumerate(PROMPTS):
-            alone, _ = read_prompts(model, [prompt])
+            alone, _ = read_prompts(model, [prompt], CPU)
             torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-5)
 
 
@@ -36,7 +37,7 @@ def test_a_long_prompt_is_read_in_pieces_to_the_same_end():
     model = build_language_model("lstm", "inner")
     prompt = torch.randint(VOCAB, (1000,)).tolist()
     with torch.no_grad():
-        pieces, _ = read_prompts(model, [prompt])
+        pieces, _ = read_prompts(model, [prompt], CPU)
         torch.testing.assert_close(
             pieces, model(torch.tensor([prompt]))[0][:, -1], atol=1e-5, rtol=1e-5
         )

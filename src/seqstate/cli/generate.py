@@ -2,6 +2,7 @@
 
 seqstate generate model --prompt "To be" --tokens 300 --temperature 0.8 --seed 1
 seqstate generate model -n 4 --min-p 0.05
+seqstate generate model --temperature 0 --screen certified    the same text, few words scored
 seqstate generate translator --source "cat"      a model trained on pairs writes the likeliest target
 seqstate generate translator --sources list.txt  ... of every line; - reads standard input
 seqstate generate hf:./gpt2 --prompt "To be"     a Hugging Face causal language model in a folder
@@ -37,6 +38,11 @@ def add_arguments(parser) -> None:
         default=0.0,
         help="drop tokens below this share of the likeliest",
     )
+    parser.add_argument(
+        "--screen",
+        metavar="SPEC",
+        help="score only words that may win, e.g. certified (with --temperature 0 or --top-k)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same text")
     parser.add_argument(
         "--stop", nargs="+", default=[], metavar="TEXT", help="end before any of these"
@@ -67,6 +73,8 @@ def run(options) -> int:
         "min_p": options.min_p,
         "seed": options.seed,
     }
+    if options.screen is not None:
+        drawing["screen"] = options.screen
     if options.temperature is not None:
         drawing["temperature"] = options.temperature
     if options.source is not None or options.sources is not None:
@@ -91,7 +99,8 @@ def run(options) -> int:
 def _translate(trained, options, drawing) -> int:
     import json
 
-    for name, given in (("prompt", options.prompt), ("stop", options.stop)):
+    of_texts = {"prompt": options.prompt, "stop": options.stop, "screen": options.screen}
+    for name, given in of_texts.items():
         if given:
             raise ValueError(f"--{name} is for texts, a source is given; leave one out")
     if options.samples > 1:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -105,6 +105,53 @@ class Energy(nn.Module, ABC):
         head = energy.over(layer.out_features)
         head.weight = cast(nn.Parameter, layer.weight)
         return _started(head, layer, hidden, error)
+
+
+class HasProduct(ABC):
+    """Capability: E = c(h) - <query_side(h), right(w)> - own(w), an inner product of what each side becomes.
+
+    c(h) is the same for all keys, so a softmax does not see it.
+    """
+
+    @abstractmethod
+    def query_side(self, query: Float[Tensor, "*B D"]) -> Float[Tensor, "*B P"]:
+        """The left factor."""
+
+    @abstractmethod
+    def key_side(
+        self, keys: Float[Tensor, "*K C S"]
+    ) -> tuple[Float[Tensor, "*K C P"], Float[Tensor, "*K C"] | None]:
+        """The right factor, and what a key adds to its logit whatever the query (None: nothing)."""
+
+
+class HasMisses(ABC):
+    """Capability: E = sum_g tau_g miss(-(a_g <h_g, w_g> + b_g)) over G features of D / G numbers each.
+
+    activation: which miss, as in native.tiles.ACTIVATIONS; all change by a quarter of their argument or less.
+    """
+
+    activation: str
+
+    @abstractmethod
+    def scalars(self) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"], Float[Tensor, " G"]]:
+        """tau, a and b of every feature, as they act now."""
+
+
+class HasCodes(ABC):
+    """Capability: queries and keys have codes of G bits, and every bit they differ in costs at least so much.
+
+    For all keys: E(h, w) >= least(h) + the costs of the bits in which the codes of h and w differ.
+    """
+
+    @abstractmethod
+    def query_code(
+        self, query: Float[Tensor, "R D"]
+    ) -> tuple[Bool[Tensor, "R G"], Float[Tensor, "R G"], Float[Tensor, " R"]]:
+        """The bits asked for, what each costs a key that has it not, and the least energy of any key."""
+
+    @abstractmethod
+    def key_code(self, keys: Float[Tensor, "C D"]) -> Bool[Tensor, "C G"]:
+        """The bits of each key."""
 
 
 class HasBits(ABC):
@@ -220,6 +267,35 @@ class EnergyHead(Head):
 
     def rank_bound(self) -> int | None:
         return self.energy.rank_bound()
+
+    def start_from(self, log_unigram: Float[Tensor, " V"]) -> None:
+        if self.bias is not None:
+            with torch.no_grad():
+                self.bias.copy_(log_unigram)
+
+    def table(self) -> nn.Parameter | None:
+        return self.weight
+
+
+class LinearHead(Head):
+    """Somebody's linear output layer as a head; its parameters are shared, not copied."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.vocab_size, self.width = layer.weight.shape
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        return F.linear(hidden, self.weight, self.bias)
+
+    def score(
+        self, hidden: Float[Tensor, "*B D"], words: Int[Tensor, "*B C"]
+    ) -> Float[Tensor, "*B C"]:
+        logits = (self.weight[words] @ hidden.unsqueeze(-1)).squeeze(-1)
+        return logits if self.bias is None else logits + self.bias[words]
+
+    def rank_bound(self) -> int | None:
+        return self.width + (self.bias is not None)
 
     def start_from(self, log_unigram: Float[Tensor, " V"]) -> None:
         if self.bias is not None:

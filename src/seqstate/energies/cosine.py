@@ -13,16 +13,15 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqstate import native
-from seqstate.core.energy import Energy
+from seqstate.energies._product import Product
 
 SOFT = 1e-8
 
 
-class Cosine(Energy):
+class Cosine(Product):
     """tau: start of the learnt inverse temperature (logits lie in -tau..tau)."""
 
     def __init__(self, *, width: int = 128, tau: float = 5.0) -> None:
@@ -30,23 +29,11 @@ class Cosine(Energy):
         self.width = width
         self.log_tau = nn.Parameter(torch.tensor(math.log(tau)))
 
-    def forward(
-        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
-    ) -> Float[Tensor, "*E T C"]:
-        return -self.log_tau.exp() * (_unit(query) @ _unit(keys).transpose(-1, -2))
+    def query_side(self, query: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        return self.log_tau.exp() * _unit(query)
 
-    def nll(
-        self,
-        query: Float[Tensor, "R D"],
-        keys: Float[Tensor, "V D"],
-        bias: Float[Tensor, " V"] | None,
-        targets: Int[Tensor, " R"],
-    ) -> Float[Tensor, " R"]:
-        scaled = self.log_tau.exp() * _unit(query)
-        return native.cross_entropy_inner(scaled, _unit(keys), bias, targets)
-
-    def rank_bound(self) -> int | None:
-        return self.width + 1
+    def key_side(self, keys: Float[Tensor, "*K C D"]) -> tuple[Float[Tensor, "*K C D"], None]:
+        return _unit(keys), None
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -14,17 +14,17 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from seqstate import native
-from seqstate.core.energy import Energy, HasBits
+from seqstate.core.energy import Energy, HasBits, HasCodes
 from seqstate.energies._features import feature_sum
 from seqstate.native.tiles import DISTANCES
 
 
-class Hamming(Energy, HasBits):
+class Hamming(Energy, HasBits, HasCodes):
     """distance: tanh, exponential, clipped or squashed. tau, a: start of the learnt cost and sharpness."""
 
     def __init__(
@@ -84,6 +84,18 @@ class Hamming(Energy, HasBits):
             return {"query": self._squash(query), "word": self._squash(keys)}
         gap = (query.unsqueeze(1) - keys).abs()
         return {"match": 1 - DISTANCES[self.distance](self.log_a.exp() * gap)}
+
+    def query_code(
+        self, query: Float[Tensor, "R D"]
+    ) -> tuple[Bool[Tensor, "R G"], Float[Tensor, "R G"], Float[Tensor, " R"]]:
+        # between a number and one on the other side of 1/2 there is at least its own way to 1/2
+        over = self._squash(query) - 0.5
+        return over > 0, self.log_tau.exp() * over.abs(), over.new_zeros(len(over))
+
+    def key_code(self, keys: Float[Tensor, "C D"]) -> Bool[Tensor, "C G"]:
+        if self.distance != "squashed":
+            raise ValueError(f"distance={self.distance!r} has no bits on each side; use 'squashed'")
+        return self._squash(keys) > 0.5
 
     def _squash(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.log_a.exp() * x + self.b)

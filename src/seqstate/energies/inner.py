@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqstate import native
-from seqstate.core.energy import Energy
+from seqstate.energies._product import Product
 
 
-class Inner(Energy):
+class Inner(Product):
     """scale: fixed factor on the products (1: as an output layer, 1/sqrt(D): as in attention).
 
     start: length of a fresh word vector. A short one under a large scale makes words that are not learnt yet
@@ -28,19 +27,11 @@ class Inner(Energy):
             raise ValueError(f"start={start}, but the length of a fresh word vector is above 0")
         self.width, self.scale, self.start = width, scale, start
 
-    def forward(
-        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
-    ) -> Float[Tensor, "*E T C"]:
-        return -self.scale * (query @ keys.transpose(-1, -2))
+    def query_side(self, query: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        return query if self.scale == 1 else self.scale * query
 
-    def nll(
-        self,
-        query: Float[Tensor, "R D"],
-        keys: Float[Tensor, "V D"],
-        bias: Float[Tensor, " V"] | None,
-        targets: Int[Tensor, " R"],
-    ) -> Float[Tensor, " R"]:
-        return native.cross_entropy_inner(query, keys, bias, targets, scale=self.scale)
+    def key_side(self, keys: Float[Tensor, "*K C D"]) -> tuple[Float[Tensor, "*K C D"], None]:
+        return keys, None
 
     def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
         nn.init.normal_(keys, std=self.start / math.sqrt(self.width))
@@ -48,6 +39,3 @@ class Inner(Energy):
     def start_as_inner(self, sharpness: float) -> None:
         if self.scale != 1:
             raise ValueError(f"scale={self.scale} changes the logits; replace a layer with scale=1")
-
-    def rank_bound(self) -> int | None:
-        return self.width + 1

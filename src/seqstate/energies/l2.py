@@ -11,15 +11,14 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqstate import native
-from seqstate.core.energy import Energy
 from seqstate.energies._features import even_lengths_, squared_distance
+from seqstate.energies._product import Product
 
 
-class L2(Energy):
+class L2(Product):
     """tau: start of the learnt factor on the squared distance."""
 
     def __init__(self, *, width: int = 128, tau: float = 0.5) -> None:
@@ -32,20 +31,13 @@ class L2(Energy):
     ) -> Float[Tensor, "*E T C"]:
         return self.log_tau.exp() * squared_distance(query, keys)
 
-    def nll(
-        self,
-        query: Float[Tensor, "R D"],
-        keys: Float[Tensor, "V D"],
-        bias: Float[Tensor, " V"] | None,
-        targets: Int[Tensor, " R"],
-    ) -> Float[Tensor, " R"]:
-        tau = self.log_tau.exp()
-        length = -tau * keys.square().sum(-1)  # |h|^2 is left out: it cancels
-        bias = length if bias is None else bias + length
-        return native.cross_entropy_inner(2 * tau * query, keys, bias, targets)
+    def query_side(self, query: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        return 2 * self.log_tau.exp() * query
+
+    def key_side(
+        self, keys: Float[Tensor, "*K C D"]
+    ) -> tuple[Float[Tensor, "*K C D"], Float[Tensor, "*K C"]]:
+        return keys, -self.log_tau.exp() * keys.square().sum(-1)
 
     def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
         even_lengths_(keys, 1)
-
-    def rank_bound(self) -> int | None:
-        return self.width + 1

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqstate import native
-from seqstate.core.energy import Energy, HasBits, HasPenalty
+from seqstate.core.energy import Energy, HasBits, HasMisses, HasPenalty
 from seqstate.core.schedule import Scheduled, geometric
 from seqstate.energies._bits import uneven
 from seqstate.energies._features import check_groups, feature_sum
@@ -50,7 +50,7 @@ def _rational(x: Tensor) -> Tensor:
 ACTIVATIONS = {"sigmoid": _sigmoid, "clamped": _clamped, "rational": _rational}
 
 
-class MultiHamming(Energy, HasBits, HasPenalty, Scheduled):
+class MultiHamming(Energy, HasBits, HasMisses, HasPenalty, Scheduled):
     """groups: features G (must divide the width). tau, a: start of the learnt scale and sharpness.
 
     activation: sigmoid, clamped or rational. anneal: sharpness at the end of a training (1: not scheduled).

@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqstate import native
-from seqstate.core.energy import Energy
+from seqstate.energies._product import Product
 
 
-class ScaledInner(Energy):
+class ScaledInner(Product):
     """scale: start of the learnt factor on the products. start: length of a fresh word vector."""
 
     def __init__(self, *, width: int = 128, scale: float = 16.0, start: float = 0.0625) -> None:
@@ -30,19 +29,11 @@ class ScaledInner(Energy):
         self.width, self.start = width, start
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
-    def forward(
-        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
-    ) -> Float[Tensor, "*E T C"]:
-        return -(self._scaled(query) @ keys.transpose(-1, -2))
+    def query_side(self, query: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        return self.log_scale.exp() * query
 
-    def nll(
-        self,
-        query: Float[Tensor, "R D"],
-        keys: Float[Tensor, "V D"],
-        bias: Float[Tensor, " V"] | None,
-        targets: Int[Tensor, " R"],
-    ) -> Float[Tensor, " R"]:
-        return native.cross_entropy_inner(self._scaled(query), keys, bias, targets)
+    def key_side(self, keys: Float[Tensor, "*K C D"]) -> tuple[Float[Tensor, "*K C D"], None]:
+        return keys, None
 
     def init_keys(self, keys: Float[Tensor, "C D"]) -> None:
         nn.init.normal_(keys, std=self.start / math.sqrt(self.width))
@@ -50,9 +41,3 @@ class ScaledInner(Energy):
     def start_as_inner(self, sharpness: float) -> None:
         with torch.no_grad():
             self.log_scale.zero_()
-
-    def rank_bound(self) -> int | None:
-        return self.width + 1
-
-    def _scaled(self, query: Tensor) -> Tensor:
-        return self.log_scale.exp() * query

@@ -17,20 +17,21 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqstate import native
-from seqstate.core.energy import Energy, HasBits, HasPenalty
+from seqstate.core.energy import HasBits, HasCodes, HasPenalty
 from seqstate.core.schedule import Scheduled, geometric
 from seqstate.energies._bits import uneven
+from seqstate.energies._product import Product
 
 FORMS = ("word", "both", "residual")
 WORD_STD = 0.06
 
 
-class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
+class SoftBits(Product, HasBits, HasCodes, HasPenalty, Scheduled):
     """bits: G. form: word, both or residual. store: numbers S a word keeps (0: as many as the width).
 
     tau (for `both`), alpha (for `residual`): start of the learnt scales. anneal: how many times sharper the
@@ -86,10 +87,15 @@ class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
     def key_width(self) -> int:
         return self.store
 
-    def forward(
-        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C S"]
-    ) -> Float[Tensor, "*E T C"]:
-        return -(self._asked(query) @ self._read(keys).transpose(-1, -2))
+    def query_side(self, query: Float[Tensor, "*B D"]) -> Float[Tensor, "*B P"]:
+        z = self.ask(query)
+        if self.form == "both":
+            return self.log_tau.exp() * torch.tanh(z)
+        return torch.cat([z, self.alpha * query], -1) if self.form == "residual" else z
+
+    def key_side(self, keys: Float[Tensor, "*K C S"]) -> tuple[Float[Tensor, "*K C P"], None]:
+        """Bits in -1..1, and in `residual` the word's own numbers too."""
+        return self._read_by(keys, self.read.weight, self.read.bias), None
 
     def nll(
         self,
@@ -100,7 +106,7 @@ class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
     ) -> Float[Tensor, " R"]:
         scalars = self.read.weight, self.read.bias
         return native.cross_entropy_computed(
-            self._asked(query), keys, scalars, bias, targets, read=self._read_by
+            self.query_side(query), keys, scalars, bias, targets, read=self._read_by
         )
 
     def init_keys(self, keys: Float[Tensor, "C S"]) -> None:
@@ -135,9 +141,19 @@ class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
             return words
         return {**words, "query": torch.sigmoid(2 * self.ask(query))}
 
-    def _read(self, keys: Tensor) -> Tensor:
-        """What a word is to the inner product: its bits in -1..1, and in `residual` its numbers too."""
-        return self._read_by(keys, self.read.weight, self.read.bias)
+    def query_code(
+        self, query: Float[Tensor, "R D"]
+    ) -> tuple[Bool[Tensor, "R G"], Float[Tensor, "R G"], Float[Tensor, " R"]]:
+        # a bit of the other sign adds at most 0 to the logit where the right one adds up to |z|
+        z = self.query_side(query)[..., : self.bits]
+        return z > 0, z.abs(), -z.abs().sum(-1)
+
+    def key_code(self, keys: Float[Tensor, "C S"]) -> Bool[Tensor, "C G"]:
+        if self.form == "residual":
+            raise ValueError(
+                "form='residual' adds an inner product, which no code bounds; use 'word' or 'both'"
+            )
+        return self.read(keys) > 0
 
     def _read_by(self, keys: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
         half = self._sharp(0.5)  # 2 sigmoid(x) - 1 = tanh(x / 2)
@@ -146,9 +162,3 @@ class SoftBits(Energy, HasBits, HasPenalty, Scheduled):
 
     def _sharp(self, x):
         return x if self.anneal == 1 else self.sharpness * x
-
-    def _asked(self, query: Tensor) -> Tensor:
-        z = self.ask(query)
-        if self.form == "both":
-            return self.log_tau.exp() * torch.tanh(z)
-        return torch.cat([z, self.alpha * query], -1) if self.form == "residual" else z

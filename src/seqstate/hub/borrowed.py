@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqstate.bottleneck import LinearHead
+from seqstate.core.energy import LinearHead
 from seqstate.core.instrument import HasHead
 from seqstate.core.model import LanguageModel, last_real
 from seqstate.core.state import State, select_rows
@@ -126,7 +126,7 @@ class BorrowedHeadLM(Borrowed, HasHead):
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         layer = model.get_output_embeddings()
-        self.head = LinearHead(layer.weight, layer.bias)
+        self.head = LinearHead(layer)
         self.vocab_size = self._probe()
 
     def _answer(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:

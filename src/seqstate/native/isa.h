@@ -18,8 +18,9 @@ namespace SEQSTATE_NAMESPACE {
 #include "passes.h"
 #include "coded.h"
 #include "slot_steps.h"
+#include "shortlist_bounds.h"
 
 extern const Isa isa;
-const Isa isa = {NAME, L, MR, NB, 48, forward, backward, coded_forward, coded_backward, scan, mix, mix_back};
+const Isa isa = {NAME, L, MR, NB, 48, forward, backward, coded_forward, coded_backward, scan, mix, mix_back, bounds};
 }  // namespace SEQSTATE_NAMESPACE
 }  // namespace seqstate

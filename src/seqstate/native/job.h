@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 
+#include "shortlist.h"
 #include "slots.h"
 #include "coded_job.h"
 
@@ -84,6 +85,7 @@ struct Isa {
   void (*scan)(const ScanJob&);
   void (*mix)(const Slots&, const SlotsShare&, const SlotsMixed&);
   void (*mix_back)(const Slots&, const SlotsShare&, const SlotsBack&);
+  ShortBounds bounds;
 };
 
 // The two passes, for other matrix products than an instruction set's own.

@@ -6,12 +6,16 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <new>
 #include <type_traits>
+#include <vector>
 
 #include "coded_driver.h"
 #include "coded_fixed.h"
 #include "driver.h"
 #include "heads.h"
+#include "mismatches.h"
+#include "shortlist.h"
 #include "slots.h"
 
 namespace {
@@ -87,6 +91,12 @@ void read(Arguments& in, seqstate::Slots& p) {
 void read(Arguments& in, seqstate::Heads& p) {
   in.take(p.batch, p.time, p.heads, p.shared, p.width, p.unit, p.gain, p.turn, p.turn_stride);
 }
+
+void read(Arguments& in, seqstate::ShortWords& p) {
+  in.take(p.words, p.groups, p.quads, p.numbers, p.scale, p.error, p.length, p.bias, p.most_bias);
+}
+
+void read(Arguments& in, seqstate::ShortEnergy& p) { in.take(p.kind, p.tau, p.a, p.b); }
 
 void read(Arguments& in, seqstate::Forward& to) { in.take(to.nll, to.lse_max, to.lse_log); }
 
@@ -233,6 +243,69 @@ PyObject* split_heads_back(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+using Found = std::vector<std::vector<int64_t>>;
+
+// Words of each row as bytes, eight a word.
+PyObject* lists(const Found& found) {
+  PyObject* list = PyList_New(found.size());
+  for (size_t r = 0; list && r < found.size(); ++r) {
+    const char* bytes = reinterpret_cast<const char*>(found[r].data());
+    PyObject* of_row = PyByteArray_FromStringAndSize(bytes, 8 * found[r].size());
+    if (!of_row || PyList_SetItem(list, r, of_row) < 0) {
+      Py_DECREF(list);
+      return nullptr;
+    }
+  }
+  return list;
+}
+
+PyObject* shortlists(PyObject*, PyObject* args) {
+  Arguments in(args);
+  const Isa* isa = nullptr;
+  seqstate::ShortWords words{};
+  seqstate::ShortEnergy energy{};
+  int64_t rows = 0, k = 0;
+  int width = 0;
+  const float* row = nullptr;
+  in.take(isa);
+  read(in, words);
+  read(in, energy);
+  in.take(rows, width, row, k);
+  if (!in.done()) return nullptr;
+  Found found;
+  bool finite = true;
+  const bool whole = released([&]() noexcept {
+    try {
+      finite = seqstate::shortlists(words, energy, *isa, rows, width, row, k, found);
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  });
+  if (whole && !finite) Py_RETURN_NONE;
+  return whole ? lists(found) : PyErr_NoMemory();
+}
+
+PyObject* few_mismatches(PyObject*, PyObject* args) {
+  Arguments in(args);
+  int64_t words = 0, rows = 0;
+  int chunks = 0;
+  const uint64_t *codes = nullptr, *bits = nullptr, *counted = nullptr;
+  const int64_t* most = nullptr;
+  in.take(words, chunks, codes, rows, bits, counted, most);
+  if (!in.done()) return nullptr;
+  Found found;
+  const bool whole = released([&]() noexcept {
+    try {
+      seqstate::few_mismatches(words, chunks, codes, rows, bits, counted, most, found);
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  });
+  return whole ? lists(found) : PyErr_NoMemory();
+}
+
 PyObject* names(PyObject*, PyObject*) {
   PyObject* list = PyList_New(isa_count);
   for (int i = 0; list && i < isa_count; ++i) {
@@ -268,6 +341,8 @@ PyMethodDef methods[] = {
     {"split_heads_back", split_heads_back, METH_VARARGS, "Gradient of the projection."},
     {"slots_mix", Pass<seqstate::slots_mix>::run, METH_VARARGS, "What slots give each token, and what they hold after the last."},
     {"slots_mix_back", Pass<seqstate::slots_mix_back>::run, METH_VARARGS, "Gradients of tokens, writes and slots."},
+    {"shortlists", shortlists, METH_VARARGS, "Words of each row that may be among its k largest; None for a row that is not finite."},
+    {"few_mismatches", few_mismatches, METH_VARARGS, "Words of each row whose bits differ in few places."},
     {"isas", names, METH_NOARGS, "Instruction sets this machine can run, best first."},
     {"poison", poison, METH_O, "For tests: fill working memory with NaN first."},
     {nullptr, nullptr, 0, nullptr},
