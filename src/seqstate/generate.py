@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -83,6 +83,7 @@ class Sampling:
         return torch.multinomial(self.probabilities(logits), 1, generator=generator).squeeze(-1)
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What generation asks of a model: what may follow the last real token of each row, and the state."""
 

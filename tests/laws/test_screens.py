@@ -11,7 +11,7 @@ from seqstate.core import registry
 from seqstate.core.screen import NOBODY
 from seqstate.model import build_head
 
-OPTIONS = ["mismatches(most=1, counted=5)", "mismatches(most=3, counted=8)"]
+OPTIONS = ["mismatches(most=1, counted=5, common=3)", "mismatches(most=3, counted=0, common=0)"]
 SCREENS = [*registry.names("screens"), *OPTIONS]
 ROWS, K = 9, 4
 

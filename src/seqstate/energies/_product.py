@@ -16,7 +16,7 @@ class Product(Energy, HasProduct):
     """Abstract: an energy says what its sides become."""
 
     def forward(
-        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
+        self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C S"]
     ) -> Float[Tensor, "*E T C"]:
         right, own = self.key_side(keys)
         energy = -(self.query_side(query) @ right.transpose(-1, -2))
