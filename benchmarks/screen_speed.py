@@ -5,9 +5,9 @@
 
 Without a model words are drawn: their lengths vary, a state leans towards one of them. Microseconds of a
 Python call with one state, its own table in the caches as far as it fits, median over states (least); one
-thread. `kept` is the share of the true k likeliest that a way finds, `scored` the words whose energy is paid in
-full. --faiss (pip install faiss-cpu) adds its exact scan of inner products and, up to 100,000 words, its graph
-(HNSW, 32 links, efSearch 64 and 256), whose making is not timed.
+thread. `kept` is the share of the true k likeliest that a way finds, `scored` the words whose energy is paid
+in full. --faiss (pip install faiss-cpu) adds its exact scan of inner products and, up to 100,000 words, its
+graph (HNSW, 32 links, efSearch 64 and 256), whose making is not timed.
 """
 
 from __future__ import annotations
