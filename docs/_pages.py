@@ -19,6 +19,7 @@ from seqstate.core import registry  # noqa: E402  (reads the parts as text, impo
 KINDS = {
     "states": "How the past is remembered: what `--state` takes.",
     "energies": "How candidates are scored: what `--energy` takes, and `energy=` of attention.",
+    "screens": "Words thrown away before their energy is paid for: what `generate --screen` takes.",
     "tasks": "Synthetic sequences whose best possible answer is known.",
     "instruments": "What is measured: readings with a unit, a count and a standard error.",
 }

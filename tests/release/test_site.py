@@ -90,7 +90,7 @@ def test_an_address_of_the_network_would_be_found(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("kind", ["states", "energies", "tasks", "instruments"])
+@pytest.mark.parametrize("kind", ["states", "energies", "screens", "tasks", "instruments"])
 def test_every_part_is_in_the_reference_with_its_class(site, kind):
     page = (site / "api" / f"{kind}.html").read_text(encoding="utf-8")
     for name in registry.names(kind):
