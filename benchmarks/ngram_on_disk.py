@@ -47,13 +47,17 @@ def main() -> None:
 
 def compare(options: argparse.Namespace) -> None:
     corpus = prepare(
-        options.text, tokenizer="word", vocab_size=options.vocab_size, valid_share=0.01
+        options.text,
+        tokenizer="word",
+        vocab_size=options.vocab_size,
+        valid_share=0.01,
+        errors="replace",
     )
     tokens = len(corpus.train)
     print(
         f"{corpus.id}: {corpus.train_bytes / 1e6:,.0f} MB, {tokens:,} tokens, order {options.order}"
     )
-    print(f"counted in memory: about {tokens * options.order * COUNTING_BYTES / 1e9:.1f} GB")
+    print(f"counted in memory: at most {tokens * options.order * COUNTING_BYTES / 1e9:.1f} GB")
     with tempfile.TemporaryDirectory() as folder:
         made = []
         for name, memory in (("on disk", options.memory_gb), ("in memory", IN_MEMORY)):

@@ -68,6 +68,9 @@ def scored(
     head: Head, hidden: Float[Tensor, "R D"], kept: Sequence[Int[Tensor, " _"]]
 ) -> tuple[Int[Tensor, "R C"], Float[Tensor, "R C"]]:
     """The words of each row side by side, filled up by NOBODY, and their logits, by -inf."""
+    if len(kept) == 1:  # nothing to fill up: of one row the calls below cost as much as a scan
+        words = kept[0].unsqueeze(0).to(hidden.device)
+        return words, head.score(hidden, words)
     words = pad_sequence(list(kept), batch_first=True, padding_value=NOBODY).to(hidden.device)
     together = max(1, AT_ONCE // (words.shape[1] * hidden.shape[1]))
     parts = zip(hidden.split(together), words.clamp(min=0).split(together), strict=True)
