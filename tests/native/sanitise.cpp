@@ -212,8 +212,9 @@ int main() {
             ++done;
           }
   for (int i = 0; i < count; ++i)
-    failed += failed_codes(*isas[i], random, &done) + failed_slots(*isas[i], random, &done);
-  failed += failed_heads(random, &done);
+    failed += failed_codes(*isas[i], random, &done) + failed_slots(*isas[i], random, &done) +
+              failed_shortlists(*isas[i], random, &done);
+  failed += failed_heads(random, &done) + failed_mismatches(random, &done);
   for (int i = 0; i < count; ++i)
     for (int kind = 0; kind < seqstate::kPeak; ++kind)
       for (const auto& s : shapes)

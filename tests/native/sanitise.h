@@ -31,4 +31,6 @@ inline double distance(const Floats& found, const std::vector<double>& wanted) {
 // How many problems of each kind fail; all are added to `done`.
 int failed_codes(const seqstate::Isa&, std::mt19937&, int* done);
 int failed_slots(const seqstate::Isa&, std::mt19937&, int* done);
+int failed_shortlists(const seqstate::Isa&, std::mt19937&, int* done);
 int failed_heads(std::mt19937&, int* done);
+int failed_mismatches(std::mt19937&, int* done);
