@@ -212,14 +212,15 @@ int main() {
             ++done;
           }
   for (int i = 0; i < count; ++i)
-    failed += failed_codes(*isas[i], random, &done) + failed_slots(*isas[i], random, &done) +
-              failed_shortlists(*isas[i], random, &done);
-  failed += failed_heads(random, &done) + failed_mismatches(random, &done);
+    failed += failed_codes(*isas[i], random, &done) + failed_slots(*isas[i], random, &done);
+  failed += failed_heads(random, &done);
   for (int i = 0; i < count; ++i)
     for (int kind = 0; kind < seqstate::kPeak; ++kind)
       for (const auto& s : shapes)
         for (int threads = 1; threads <= 3; threads += 2, ++done)
           failed += !holds(*isas[i], {kind, s[0], s[1], s[2], s[3], threads, 0.1, 0.01, true}, random);
+  for (int i = 0; i < count; ++i) failed += failed_shortlists(*isas[i], random, &done);
+  failed += failed_mismatches(random, &done);
   std::printf("%d problems on %d instruction sets, %d failed\n", done, count, failed);
   return failed != 0;
 }
