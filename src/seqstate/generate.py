@@ -104,7 +104,7 @@ class Screened:
     def __init__(self, model: LanguageModel, screen: str, k: int) -> None:
         if not isinstance(model, HasHead):
             raise ValueError(
-                "this model has no hidden vectors to screen words by: it is a distribution itself"
+                "this model has no head that scores words by a hidden vector, so there is nothing to screen"
             )
         self.model, self.k = model, k
         self.screen: Screen = registry.build("screens", screen, head=model.head)

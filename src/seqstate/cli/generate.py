@@ -82,8 +82,9 @@ def run(options) -> int:
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     drawing["stop"] = options.stop
     if options.samples == 1 and not options.json:
-        sys.stdout.write(prompt)
-        for piece in trained.stream(prompt, **drawing):
+        pieces = trained.stream(prompt, **drawing)
+        sys.stdout.write(prompt + next(pieces))  # what is wrong is told before anything is written
+        for piece in pieces:
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
