@@ -116,14 +116,14 @@ def check(given: Problem, tolerance: float = 1e-5, **others: float) -> None:
 @contextmanager
 def threads(count: int):
     """As many threads as asked, however small the problem."""
-    before, work = torch.get_num_threads(), losses.THREAD_WORK
+    before, work = torch.get_num_threads(), native.THREAD_WORK
     torch.set_num_threads(count)
-    losses.THREAD_WORK = 1
+    native.THREAD_WORK = 1
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        losses.THREAD_WORK = work
+        native.THREAD_WORK = work
 
 
 def isas() -> tuple[str, ...]:

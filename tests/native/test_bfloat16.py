@@ -32,8 +32,8 @@ class Short(Problem):
     def losses(self) -> torch.Tensor:
         hidden, words, bias, *scalars = self.inputs
         if self.kind == "inner":
-            scalars = [None, torch.tensor([self.scale]), None]
-        options = losses.Options(self.kind, self.smoothing, self.z_loss, bfloat16=True)
+            scalars = [None, None, None]
+        options = losses.Options(self.kind, self.smoothing, self.z_loss, True, self.scale)
         return losses._Fused.apply(hidden, words, bias, *scalars, self.targets, options)[0]
 
 

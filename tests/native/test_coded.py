@@ -60,7 +60,7 @@ def compare(found, wanted, tolerance=1e-5):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_values_and_gradients_are_the_twins(monkeypatch, shape, threads, isa):
     monkeypatch.setenv("SEQSTATE_ISA", isa)
-    monkeypatch.setattr(coded, "THREAD_WORK", 1)
+    monkeypatch.setattr(native, "THREAD_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     for extras in ({}, {"label_smoothing": 0.1, "z_loss": 0.01}):
         given = draw(*shape)
@@ -171,13 +171,40 @@ def test_more_groups_than_32_bits_add_up_are_added_as_floats():
 def test_what_does_not_fit_is_refused():
     inputs, codes, targets, upstream = draw(5, 7, 2, 3)
     codes[4, 1] = 3
-    with pytest.raises(
-        ValueError, match="codes of 2 groups up to 3, but the tables have 2 groups of 3"
-    ):
+    with pytest.raises(ValueError, match="codes up to 3, but the tables have 3 numbers a group"):
         run(inputs, codes, targets, upstream)
     codes[4, 1], targets[0] = 0, 7
     with pytest.raises(IndexError, match=r"target 7 of row 0 is outside the vocabulary 0\.\.6"):
         run(inputs, codes, targets, upstream)
+
+
+@pytest.mark.parametrize(
+    ("tables", "codes", "bias"),
+    [
+        ((5, 2, 3), (7, 3), (7,)),
+        ((5, 0, 3), (7, 0), (7,)),
+        ((5, 2, 3), (0, 2), (0,)),
+        ((5, 2, 3), (7, 2), (6,)),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(tables, codes, bias):
+    sizes = torch.zeros(tables), torch.zeros(codes, dtype=torch.uint8), torch.zeros(bias)
+    with pytest.raises(ValueError, match=r"codes \[.*, tables \[.* do not fit; wanted \[V, G\]"):
+        coded._check_sizes(*sizes)
+
+
+def test_codes_of_another_type_are_refused():
+    (tables, bias), codes, *_ = draw(5, 7, 2, 3)
+    with pytest.raises(ValueError, match=r"\(torch.int64\), .* wanted \[V, G\] \(torch.uint8\)"):
+        coded._check_sizes(tables, codes.long(), bias)
+
+
+def test_tables_too_large_for_packed_codes_are_looked_up_in_the_codes():
+    """No word has a code above 15, so that the codes could be packed."""
+    (tables, bias), codes, *_ = draw(3, 20, 8, 256)
+    tables, codes = tables.detach(), codes.clamp(max=15)
+    found = coded.coded_logits(tables, codes, bias.detach(), coded.pack(codes))
+    assert torch.equal(found, tiles.coded_logits(tables, codes, bias.detach()))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -117,6 +117,26 @@ def test_a_target_outside_the_vocabulary_is_refused(monkeypatch):
         run(inputs, targets, upstream)
 
 
+def test_blocks_are_read_in_float32_whatever_autocast_is_on(monkeypatch):
+    in_blocks(monkeypatch, 50 * 8)
+    inputs, targets, upstream = draw(30, 240, 6, 8)
+    hidden, words, *parameters, bias = inputs
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = computed.cross_entropy_computed(
+            hidden, words, tuple(parameters), bias, targets, read=bits
+        )
+    found = loss.detach(), torch.autograd.grad(loss, inputs, upstream)
+    compare(found, twin(inputs, targets, upstream))
+
+
+@pytest.mark.parametrize("read", [lambda words, *_: words, lambda words, *_: words[:, :4].double()])
+def test_a_reading_of_another_size_or_type_is_refused(monkeypatch, read):
+    in_blocks(monkeypatch, 16)
+    (hidden, words, *_), targets, _ = draw(6, 9, 5, 4)
+    with pytest.raises(ValueError, match=r"words were read as \[4, .*; wanted \[4, 4\] in"):
+        computed.cross_entropy_computed(hidden, words, (), None, targets, read=read)
+
+
 @pytest.mark.parametrize("form", ["word", "both", "residual"])
 def test_soft_bits_learn_the_same_whether_in_blocks_or_not(monkeypatch, form):
     head = SoftBits(width=12, bits=20, form=form).over(300)

@@ -225,6 +225,68 @@ def test_a_target_outside_the_vocabulary_is_refused():
         given.losses()
 
 
+@pytest.mark.parametrize(
+    ("place", "shape", "said"),
+    [
+        (0, (5, 5), r"hidden \[5, 5\], words \[7, 4\] and bias \[7\] do not fit"),
+        (0, (1, 5, 4), r"hidden \[1, 5, 4\], .* do not fit"),
+        (1, (0, 4), r"words \[0, 4\] .* do not fit"),
+        (2, (1,), r"bias \[1\] do not fit"),
+        (3, (3,), r"scalars \[3\], \[2\], \[2\] are not groups that divide a width of 4"),
+        (5, (1,), r"scalars \[2\], \[2\], \[1\] are not groups that divide a width of 4"),
+        (6, (4,), r"targets are torch.int64 \[4\] on cpu, but must be whole numbers \[5\] on cpu"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(place, shape, said):
+    """The kernel sees addresses only: it would read what lies behind."""
+    given = problem("sigmoid", 5, 7, 2, 2, ignored=False)
+    inputs = [*given.inputs, given.targets]
+    inputs[place] = torch.zeros(shape, dtype=inputs[place].dtype)
+    with pytest.raises(ValueError, match=said):
+        losses._nll(*inputs, losses.Options("sigmoid", 0.0, 0.0))
+
+
+def test_targets_of_another_kind_or_device_are_refused():
+    given = problem("tanh", 5, 7, 2, 2, ignored=False)
+    options, inputs = losses.Options("tanh", 0.0, 0.0), [*given.inputs[:5], None]
+    for targets in (given.targets.float(), given.targets.to("meta")):
+        with pytest.raises(ValueError, match=r"must be whole numbers \[5\] on cpu"):
+            losses._nll(*inputs, targets, options)
+    inputs[3:5] = torch.ones(2), torch.ones(2)
+    with pytest.raises(ValueError, match="2 scalars for a width of 4; a distance has one a number"):
+        losses._nll(*inputs, given.targets, options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_torchs_defaults_of_type_and_device_change_nothing(kind):
+    given = problem(kind, 9, 40, 2, 4)
+    wanted, gradients = given.run()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found, others = given.run()
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found, wanted)
+    assert all(torch.equal(others[name], gradients[name]) for name in gradients)
+
+
+def test_a_loss_may_be_changed_in_place():
+    given = problem("inner", 9, 40, 2, 4)
+    twice = given.losses().mul_(2)
+    found = torch.autograd.grad(twice, given.inputs[0], given.upstream)[0]
+    assert torch.equal(found, 2 * given.run()[1]["hidden"])
+
+
+@pytest.mark.parametrize("kind", DISTANCES)
+def test_a_number_without_weight_has_a_gradient(kind):
+    given = problem(kind, 20, 50, 2, 3)
+    with torch.no_grad():
+        given.inputs[3][1] = 0
+    check(given)
+
+
 def test_options_outside_their_range_are_refused():
     given = problem("sigmoid", 5, 7, 2, 2)
     given.smoothing = 1.5

@@ -7,6 +7,7 @@ import torch
 from reference.mixers import slots_by_steps
 
 from native.common import isas
+from seqstate import native
 from seqstate.core import registry
 from seqstate.native import slots as native_slots
 from seqstate.states import _slot_steps
@@ -33,7 +34,7 @@ def drawn(batch, time, heads, width, slots):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_gradients_are_those_of_the_recurrence(monkeypatch, shape, threads, isa):
     monkeypatch.setenv("SEQSTATE_ISA", isa)
-    monkeypatch.setattr(native_slots, "THREAD_WORK", 1)
+    monkeypatch.setattr(native, "THREAD_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     inputs = [part.requires_grad_() for part in drawn(*shape)]
     found = _slot_steps._SlotSteps.apply(*inputs)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 FEW_WORDS = 256  # with fewer, torch's own matrix products waste less on padding
 CACHED = 1 << 11  # rows x words per number of width below which torch's logits stay in its caches
+THREAD_WORK = 1 << 22  # multiplications that are worth another thread
 
 
 def available() -> bool:
@@ -65,6 +66,16 @@ def widened(*tensors: Tensor | None) -> list[Tensor | None]:
 def worth(rows: int, words: int, width: int) -> bool:
     """True if the kernel is expected to beat torch's three matrix products and a softmax (measured)."""
     return _forced() or (words >= FEW_WORDS and rows * words > CACHED * width)
+
+
+def threads_for(work: int) -> int:
+    """How many of torch's threads the kernel takes for so many multiplications."""
+    return max(1, min(torch.get_num_threads(), work // THREAD_WORK))
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a tensor's numbers start; 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def extension() -> ModuleType:

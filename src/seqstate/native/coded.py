@@ -19,11 +19,10 @@ from torch import Tensor
 from seqstate import native
 from seqstate.core.model import IGNORE
 from seqstate.native import losses, tiles
-from seqstate.native.losses import Options, addresses_of_rows, outside, plain
+from seqstate.native.losses import Options, addresses_of_rows, plain
 
 SCANNED = 16  # most codes of a group that are looked up in registers
 LARGEST = 1 << 12  # numbers of a row's tables beyond which they leave the caches
-THREAD_WORK = 1 << 22  # rows x words x groups that are worth another thread
 
 
 def cross_entropy_coded(
@@ -39,7 +38,9 @@ def cross_entropy_coded(
 
     Raises ValueError for a code that is not below C; the rest as in `cross_entropy_inner`.
     """
+    _check_sizes(tables, codes, bias)
     _check_codes(tables, codes)
+    losses.check_targets(targets, len(tables), tables.device)
     options = Options("coded", *losses.checked(label_smoothing, z_loss))
     if native.usable(tables, bias) and codes.device.type == "cpu":
         return _Coded.apply(tables, bias, codes, targets, options)[0]
@@ -55,13 +56,14 @@ def coded_logits(
     """Logits of all words, without a gradient. packed: `pack(codes)`, which is read faster."""
     if not (native.usable(tables, bias) and codes.device.type == "cpu"):
         return tiles.coded_logits(tables, codes, bias)
-    if packed is None:
-        _check_codes(tables, codes)
     # little is called here: one row takes less time than the caches take to be filled with Python
-    tables, bias = tables.contiguous(), None if bias is None else bias.contiguous()
-    codes = codes if packed is not None else codes.contiguous()
+    _check_sizes(tables, codes, bias)
     *many, groups, each = tables.shape
-    out = torch.empty(*many, len(codes))
+    if each > SCANNED or packed is None:  # larger tables do not fit what packed codes look up
+        _check_codes(tables, codes)
+        packed, codes = None, codes.contiguous()
+    tables, bias = tables.contiguous(), None if bias is None else bias.contiguous()
+    out = tables.new_empty(*many, len(codes))
     native.extension().coded_logits(
         native.isa(),
         1,
@@ -69,9 +71,9 @@ def coded_logits(
         len(codes),
         groups,
         each,
-        *map(_address, (tables, codes, bias, None)),
+        *map(native.address, (tables, codes, bias, None)),
         *(IGNORE, 0.0, 0.0),
-        _address(packed),
+        native.address(packed),
         packed is not None and scans_fixed(),
         out.data_ptr(),
     )
@@ -106,12 +108,23 @@ def workspace_bytes(
     return native.extension().coded_workspace(*sizes, 0, 0, 0, 0, IGNORE, 0.0, 0.0, backward)
 
 
-def _check_codes(tables: Tensor, codes: Tensor) -> None:
-    most = int(codes.max()) if codes.numel() else 0
-    if codes.shape[1] != tables.shape[-2] or most >= tables.shape[-1]:
+def _check_sizes(tables: Tensor, codes: Tensor, bias: Tensor | None) -> None:
+    """What the kernel takes for granted of tensors of which it sees addresses only."""
+    fit = codes.dtype == torch.uint8 and codes.shape[1] == tables.shape[-2] > 0 and len(codes) > 0
+    if not fit or not (bias is None or bias.shape == codes.shape[:1]):
         raise ValueError(
-            f"codes of {codes.shape[1]} groups up to {most}, but the tables have {tables.shape[-2]} groups "
-            f"of {tables.shape[-1]} numbers; a code counts from 0"
+            f"codes {list(codes.shape)} ({codes.dtype}), tables {list(tables.shape)} and bias "
+            f"{None if bias is None else list(bias.shape)} do not fit; wanted [V, G] (torch.uint8), "
+            "[..., G, C] and [V]"
+        )
+
+
+def _check_codes(tables: Tensor, codes: Tensor) -> None:
+    most = int(codes.max())
+    if most >= tables.shape[-1]:
+        raise ValueError(
+            f"codes up to {most}, but the tables have {tables.shape[-1]} numbers a group; "
+            "a code counts from 0"
         )
 
 
@@ -134,13 +147,8 @@ class _Coded(torch.autograd.Function):
     def forward(tables, bias, codes, targets, options):
         tables, bias, codes = plain(tables), plain(bias), codes.contiguous()
         wanted = targets.to(torch.int64).contiguous()
-        out = torch.empty(3, len(tables))
-        status = native.extension().coded_forward(
-            *_call(tables, bias, codes, wanted, options), *addresses_of_rows(out)
-        )
-        if status < 0:
-            raise outside(wanted, -1 - status, len(codes))
-        return out[0], out[1:]
+        problem = _call(tables, bias, codes, wanted, options)
+        return losses.scored(native.extension().coded_forward, problem, wanted, len(codes))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -154,16 +162,11 @@ class _Coded(torch.autograd.Function):
         needed = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
             loss = _torch_nll(tables, bias, codes, targets, ctx.options)
-            leaves = [t for t, need in zip((tables, bias), needed, strict=True) if need]
-            found = iter(torch.autograd.grad(loss, leaves, grad_nll, create_graph=True))
-            return *(next(found) if need else None for need in needed), None, None, None
+            grads = losses.differentiable(loss, (tables, bias), needed, grad_nll)
+            return *grads, None, None, None
         # copies made here must outlive the call, which sees addresses only
-        tables, bias, codes, upstream = (
-            plain(tables),
-            plain(bias),
-            codes.contiguous(),
-            plain(grad_nll),
-        )
+        tables, bias, codes = plain(tables), plain(bias), codes.contiguous()
+        upstream = plain(grad_nll)
         wanted = targets.to(torch.int64).contiguous()
         grads = [
             torch.empty_like(t) if need else None
@@ -173,27 +176,22 @@ class _Coded(torch.autograd.Function):
             *_call(tables, bias, codes, wanted, ctx.options),
             upstream.data_ptr(),
             *addresses_of_rows(lse),
-            *map(_address, grads),
+            *map(native.address, grads),
         )
         return *grads, None, None, None
 
 
 def _call(tables, bias, codes, targets, options: Options) -> tuple[Any, ...]:
     rows, groups, each = tables.shape
-    work = rows * codes.numel()
     return (
         native.isa(),
-        max(1, min(torch.get_num_threads(), work // THREAD_WORK)),
+        native.threads_for(rows * codes.numel()),
         rows,
         len(codes),
         groups,
         each,
-        *map(_address, (tables, codes, bias, targets)),
+        *map(native.address, (tables, codes, bias, targets)),
         IGNORE,
         options.label_smoothing,
         options.z_loss,
     )
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()

@@ -8,7 +8,7 @@ gradient back to the words.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -17,10 +17,11 @@ from torch import Tensor
 from seqstate import native
 from seqstate.core.model import IGNORE
 from seqstate.native import losses, tiles
-from seqstate.native.losses import Options, addresses_of_rows, call, outside, plain
+from seqstate.native.losses import Options, addresses_of_rows, call, plain
 
 BLOCK = 1 << 20  # numbers of a table that are computed at once (4 MB)
 KEPT = 1 << 22  # numbers of a table that is kept whole: 5 to 10 % less time than to read it twice
+BARE = Options("inner", 0.0, 0.0)  # the regularisers join when all blocks are through
 
 Read = Callable[..., Tensor]
 
@@ -42,6 +43,8 @@ def cross_entropy_computed(
     through its arguments. The rest as in `cross_entropy_inner`.
     """
     extras = {"label_smoothing": label_smoothing, "z_loss": z_loss}
+    losses.check_sides(hidden, words, bias, hidden.shape[-1])
+    losses.check_targets(targets, len(hidden), hidden.device)
     rows, width, vocab = *hidden.shape, words.shape[0]
     fits = native.usable(hidden, words, bias, *parameters) and native.worth(rows, vocab, width)
     if not fits or vocab * width <= KEPT:
@@ -58,23 +61,18 @@ class _Blocks(torch.autograd.Function):
     def forward(read, options, targets, hidden, words, bias, *parameters):
         wanted, rows = targets.to(torch.int64).contiguous(), plain(hidden)
         asked, vocab = wanted != IGNORE, words.shape[0]
-        lse = torch.full((len(rows),), -math.inf, dtype=torch.float64)  # of all blocks, base 2
+        lse = torch.full_like(rows[:, 0], -math.inf, dtype=torch.float64)  # of all blocks, base 2
         nll, most, total = torch.zeros_like(lse), torch.full_like(rows[:, 0], -math.inf), 0.0
-        bare = Options("inner", 0.0, 0.0)
         for start, part in _blocks(words, rows.shape[1]):
-            table = read(part, *parameters)
-            offsets = None if bias is None else plain(bias[start : start + len(part)])
+            table = _table(read, part, parameters, rows.shape[1])
             # what is made here must outlive the call, which sees addresses only
-            inputs, out = _inner(rows, table, offsets), torch.empty(3, len(rows))
-            status = native.extension().forward(
-                *call(inputs, wanted, bare, start, vocab), *addresses_of_rows(out)
-            )
-            if status < 0:
-                raise outside(wanted, -1 - status, vocab)
+            inputs = _inner(rows, table, None if bias is None else bias[start : start + len(part)])
+            problem = call(inputs, wanted, BARE, start, vocab)
+            found, (high, rest) = losses.scored(native.extension().forward, problem, wanted, vocab)
             here = (wanted >= start) & (wanted < start + len(part))
-            of_block = out[1].double() + out[2]
-            nll = torch.where(here, out[0] - math.log(2) * of_block, nll)
-            lse, most = torch.logaddexp2(lse, of_block), torch.maximum(most, out[1])
+            of_block = high.double() + rest
+            nll = torch.where(here, found - math.log(2) * of_block, nll)
+            lse, most = torch.logaddexp2(lse, of_block), torch.maximum(most, high)
             if options.label_smoothing:
                 total = total + table.sum(0, dtype=torch.float64)
         natural = math.log(2) * lse
@@ -117,8 +115,8 @@ def _gradients(ctx, targets, lse, tensors, needed, upstream) -> list[Tensor | No
         piece = slice(start, start + len(part))
         part = part.detach().requires_grad_(needed[1])
         with torch.enable_grad():
-            table = ctx.read(part, *deep)
-        inputs = _inner(rows, table, None if bias is None else plain(bias[piece]))
+            table = _table(ctx.read, part, deep, rows.shape[1])
+        inputs = _inner(rows, table, None if bias is None else bias[piece])
         of_table = torch.empty_like(inputs[1]) if table.requires_grad else None
         of_bias = torch.empty_like(inputs[2]) if needed[2] else None
         outs = (of_hidden, of_table, of_bias, None, None, None)
@@ -126,7 +124,7 @@ def _gradients(ctx, targets, lse, tensors, needed, upstream) -> list[Tensor | No
             *call(inputs, wanted, ctx.options, start, words.shape[0]),
             upstream.data_ptr(),
             *addresses_of_rows(lse),
-            *(0 if out is None else out.data_ptr() for out in outs),
+            *map(native.address, outs),
         )
         if of_hidden is not None:
             to[0] += of_hidden
@@ -151,9 +149,21 @@ def _blocks(words: Tensor, width: int) -> Iterator[tuple[int, Tensor]]:
         yield start, words[start : start + size]
 
 
+def _table(read: Read, words: Tensor, parameters: Sequence[Tensor], width: int) -> Tensor:
+    """What a block of words is read as, in float32 as the kernel has it, whatever autocast is on."""
+    with torch.autocast("cpu", enabled=False):
+        table = read(words, *parameters)
+    if table.shape != (len(words), width) or table.dtype != torch.float32:
+        raise ValueError(
+            f"words were read as {list(table.shape)} in {table.dtype}; wanted [{len(words)}, {width}] "
+            "in torch.float32"
+        )
+    return table
+
+
 def _inner(rows: Tensor, table: Tensor, bias: Tensor | None) -> list[Tensor | None]:
     """The kernel's tensors for a plain inner product."""
-    return [rows, plain(table), bias, None, torch.ones(1), None]
+    return losses.given(rows, table, bias, None, None, None, BARE)
 
 
 def _differentiable(ctx, targets, tensors, needed, grad_nll) -> list[Tensor | None]:
@@ -168,6 +178,4 @@ def _differentiable(ctx, targets, tensors, needed, grad_nll) -> list[Tensor | No
         label_smoothing=ctx.options.label_smoothing,
         z_loss=ctx.options.z_loss,
     )
-    leaves = [t for t, need in zip(tensors, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(loss, leaves, grad_nll, create_graph=True))
-    return [next(found) if need else None for need in needed]
+    return losses.differentiable(loss, tensors, needed, grad_nll)

@@ -44,7 +44,7 @@ def split_heads(
     turn = None if turn is None else turn.contiguous()
     outs = (projected, query, key, value, factor)
     problem = _problem(query, shared, gain, turn, unit)
-    native.extension().split_heads(*problem, *map(_address, outs))
+    native.extension().split_heads(*problem, *map(native.address, outs))
     return query, key, value, factor
 
 
@@ -63,9 +63,9 @@ def split_heads_back(
     along = query.new_zeros(heads, dtype=torch.float64)
     turn = None if turn is None else turn.contiguous()
     grads = tuple(g if g.stride(3) == 1 or width == 1 else g.contiguous() for g in grads)
-    given = [part for g in grads for part in (_address(g), g.stride()[:3])]
+    given = [part for g in grads for part in (native.address(g), g.stride()[:3])]
     problem = _problem(query, shared, gain, turn, factor is not None)
-    outs = map(_address, (query, key, factor, back, along))
+    outs = map(native.address, (query, key, factor, back, along))
     native.extension().split_heads_back(*problem, *given, *outs)
     return back, along.to(query.dtype)
 
@@ -73,8 +73,14 @@ def split_heads_back(
 def _problem(query: Tensor, shared: int, gain: Tensor | None, turn: Tensor | None, unit: bool):
     batch, time, heads, width = query.shape
     stride = 0 if turn is None or turn.shape[0] == 1 else time * width
-    return batch, time, heads, shared, width, unit, _address(gain), _address(turn), stride
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+    return (
+        batch,
+        time,
+        heads,
+        shared,
+        width,
+        unit,
+        native.address(gain),
+        native.address(turn),
+        stride,
+    )

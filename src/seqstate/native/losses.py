@@ -18,7 +18,6 @@ from seqstate.native import tiles
 
 KINDS = {"inner": 0, "sigmoid": 1, "clamped": 2, "rational": 3, "rbf": 4}
 KINDS |= {"tanh": 5, "exponential": 6, "clipped": 7, "absolute": 8}
-THREAD_WORK = 1 << 22  # rows x words x width that are worth another thread
 
 
 class Options(NamedTuple):
@@ -28,6 +27,7 @@ class Options(NamedTuple):
     label_smoothing: float
     z_loss: float
     bfloat16: bool = False  # `hidden` was, and products may be, where the CPU has them
+    scale: float = 1.0  # of inner products
 
 
 def cross_entropy_inner(
@@ -45,14 +45,12 @@ def cross_entropy_inner(
     Of a bfloat16 `hidden`, the matrix products of scores and gradients are of numbers rounded to bfloat16 and
     summed in float32, where the CPU has such products; all else is float32.
     label_smoothing: share of the target's probability spread over all words. z_loss: weight of the squared
-    log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1.
+    log-sum-exp (PaLM, https://arxiv.org/abs/2204.02311). Raises IndexError for a target outside 0..V-1, and
+    ValueError for sizes that do not fit.
     """
-    options = Options("inner", *checked(label_smoothing, z_loss), _short(hidden))
-    hidden, words, bias = native.widened(hidden, words, bias)
-    if native.usable(hidden, words, bias) and native.worth(hidden.shape[0], *words.shape):
-        sharpness = torch.tensor([scale])
-        return _Fused.apply(hidden, words, bias, None, sharpness, None, targets, options)[0]
-    return _torch_nll(hidden, words, bias, None, torch.tensor([scale]), None, targets, options)
+    options = Options("inner", *checked(label_smoothing, z_loss), _short(hidden), scale)
+    sides = native.widened(hidden, words, bias)
+    return _nll(*sides, None, None, None, targets, options)
 
 
 def cross_entropy_multi_hamming(
@@ -74,12 +72,8 @@ def cross_entropy_multi_hamming(
     """
     if activation not in tiles.ACTIVATIONS:
         raise ValueError(f"activation={activation!r}; there are {', '.join(tiles.ACTIVATIONS)}")
-    _check_groups(hidden, tau)
     options = Options(activation, *checked(label_smoothing, z_loss), _short(hidden))
-    tensors = (*native.widened(hidden, words, bias), tau, a, b)
-    if native.usable(*tensors):
-        return _Fused.apply(*tensors, targets, options)[0]
-    return _torch_nll(*tensors, targets, options)
+    return _nll(*native.widened(hidden, words, bias), tau, a, b, targets, options)
 
 
 def cross_entropy_rbf(
@@ -98,12 +92,8 @@ def cross_entropy_rbf(
     Distances come from lengths and products, so an exponent is off by about 1e-7 a (|h_g|^2 + |w_g|^2).
     The rest as in `cross_entropy_inner`.
     """
-    _check_groups(hidden, tau)
     options = Options("rbf", *checked(label_smoothing, z_loss))
-    tensors = (hidden, words, bias, tau, a, None)
-    if native.usable(*tensors):
-        return _Fused.apply(*tensors, targets, options)[0]
-    return _torch_nll(*tensors, targets, options)
+    return _nll(hidden, words, bias, tau, a, None, targets, options)
 
 
 def cross_entropy_hamming(
@@ -126,10 +116,7 @@ def cross_entropy_hamming(
     if distance not in tiles.DISTANCES:
         raise ValueError(f"distance={distance!r}; there are {', '.join(tiles.DISTANCES)}")
     options = Options(distance, *checked(label_smoothing, z_loss))
-    tensors = (hidden, words, bias, tau, a, None)
-    if native.usable(*tensors):
-        return _Fused.apply(*tensors, targets, options)[0]
-    return _torch_nll(*tensors, targets, options)
+    return _nll(hidden, words, bias, tau, a, None, targets, options)
 
 
 def cross_entropy_l1(
@@ -146,10 +133,8 @@ def cross_entropy_l1(
     The rest as in `cross_entropy_inner`.
     """
     options = Options("absolute", *checked(label_smoothing, z_loss))
-    if native.usable(hidden, words, bias):
-        ones = torch.ones(hidden.shape[1])
-        return _Fused.apply(hidden, words, bias, ones, ones, None, targets, options)[0]
-    return _torch_nll(hidden, words, bias, None, None, None, targets, options)
+    ones = hidden.new_ones(hidden.shape[-1])
+    return _nll(hidden, words, bias, ones, ones, None, targets, options)
 
 
 def workspace_bytes(
@@ -174,17 +159,43 @@ def _short(hidden: Tensor) -> bool:
     return hidden.dtype == torch.bfloat16
 
 
-def outside(targets: Tensor, row: int, vocab_size: int) -> IndexError:
-    """What to raise for the target of this row."""
-    return IndexError(
-        f"target {int(targets[row])} of row {row} is outside the vocabulary 0..{vocab_size - 1} "
-        f"(ignored targets are {IGNORE})"
+def scored(kernel, problem: tuple, targets: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
+    """A forward pass of the kernel: the rows' losses, and their log-sum-exps in two parts, base 2.
+
+    Raises IndexError for a target that the kernel found outside the vocabulary.
+    """
+    nll, lse = (
+        torch.empty(*n, len(targets), dtype=torch.float32, device="cpu") for n in ((), (2,))
     )
+    status = kernel(*problem, nll.data_ptr(), *addresses_of_rows(lse))
+    if status < 0:
+        row = -1 - status
+        raise IndexError(
+            f"target {int(targets[row])} of row {row} is outside the vocabulary 0..{vocab_size - 1} "
+            f"(ignored targets are {IGNORE})"
+        )
+    return nll, lse
 
 
-def _check_groups(hidden: Tensor, tau: Tensor) -> None:
-    if hidden.shape[1] % tau.shape[0]:
-        raise ValueError(f"{tau.shape[0]} groups do not divide a width of {hidden.shape[1]}")
+def check_targets(targets: Tensor, rows: int, device: torch.device) -> None:
+    """Raises ValueError unless there is a whole number for each row; the kernel sees addresses only."""
+    if targets.shape != (rows,) or targets.is_floating_point() or targets.device != device:
+        raise ValueError(
+            f"targets are {targets.dtype} {list(targets.shape)} on {targets.device}, but must be "
+            f"whole numbers [{rows}] on {device}"
+        )
+
+
+def check_sides(hidden: Tensor, words: Tensor, bias: Tensor | None, width: int) -> None:
+    """Raises ValueError unless there are rows of one width, at least one word, and a bias a word."""
+    fit = hidden.ndim == words.ndim == 2 and hidden.shape[1] == width > 0 and len(words) > 0
+    if not fit or not (bias is None or bias.shape == words.shape[:1]):
+        shapes = [None if t is None else list(t.shape) for t in (hidden, words, bias)]
+        raise ValueError(
+            "hidden {}, words {} and bias {} do not fit; wanted [R, D], [V, D] and [V]".format(
+                *shapes
+            )
+        )
 
 
 def checked(label_smoothing: float, z_loss: float) -> tuple[float, float]:
@@ -194,10 +205,38 @@ def checked(label_smoothing: float, z_loss: float) -> tuple[float, float]:
     return float(label_smoothing), float(z_loss)
 
 
+def check_groups(scalars: list[Tensor], width: int, kind: str) -> None:
+    """Raises ValueError unless there is one of each scalar a group; of a distance, a group is one number."""
+    for scalar in scalars:
+        groups = scalar.numel()
+        if scalar.shape != scalars[0].shape or scalar.ndim != 1 or not groups or width % groups:
+            shapes = ", ".join(str(list(t.shape)) for t in scalars)
+            raise ValueError(f"scalars {shapes} are not groups that divide a width of {width}")
+        if kind in tiles.DISTANCES and groups != width:
+            raise ValueError(
+                f"{groups} scalars for a width of {width}; a distance has one a number"
+            )
+
+
+def _nll(hidden, words, bias, tau, a, b, targets, options: Options) -> Tensor:
+    """By the kernel where it can and is worth it."""
+    check_sides(hidden, words, bias, words.shape[-1])
+    check_targets(targets, len(hidden), hidden.device)
+    check_groups([t for t in (tau, a, b) if t is not None], hidden.shape[1], options.kind)
+    tensors = hidden, words, bias, tau, a, b
+    fits = native.usable(*tensors)
+    if options.kind == "inner":
+        fits = fits and native.worth(len(hidden), *words.shape)
+    if options.kind == "exponential":  # whose kernel divides what it sums for tau by tau
+        fits = fits and bool(tau.all())
+    if fits:
+        return _Fused.apply(*tensors, targets, options)[0]
+    return _torch_nll(*tensors, targets, options)
+
+
 def _torch_nll(hidden, words, bias, tau, a, b, targets, options: Options) -> Tensor:
     if options.kind == "inner":
-        scale = float(a)
-        logits_of = lambda rows: tiles.inner_logits(rows, words, bias, scale)  # noqa: E731
+        logits_of = lambda rows: tiles.inner_logits(rows, words, bias, options.scale)  # noqa: E731
     elif options.kind == "rbf":
         logits_of = lambda rows: tiles.rbf_logits(rows, words, tau, a, bias)  # noqa: E731
     elif options.kind == "absolute":
@@ -219,16 +258,10 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(hidden, words, bias, tau, a, b, targets, options):
-        tensors = [plain(t) for t in (hidden, words, bias, tau, a, b)]
+        tensors = given(hidden, words, bias, tau, a, b, options)
         wanted = targets.to(torch.int64).contiguous()
-        out = torch.empty(3, hidden.shape[0])
-        status = native.extension().forward(
-            *call(tensors, wanted, options), *addresses_of_rows(out)
-        )
-        if status < 0:
-            row = -1 - status
-            raise outside(wanted, row, words.shape[0])
-        return out[0], out[1:]
+        problem = call(tensors, wanted, options)
+        return scored(native.extension().forward, problem, wanted, words.shape[0])
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -242,29 +275,40 @@ class _Fused(torch.autograd.Function):
         *tensors, targets, lse = ctx.saved_tensors
         needed = ctx.needs_input_grad[:6]
         if torch.is_grad_enabled():
-            return (
-                *_differentiable_gradients(tensors, targets, ctx.options, needed, grad_nll),
-                None,
-                None,
-            )
+            loss = _torch_nll(*tensors, targets, ctx.options)
+            return *differentiable(loss, tensors, needed, grad_nll), None, None
         # copies made here must outlive the call, which sees addresses only
-        given, upstream = [plain(t) for t in tensors], plain(grad_nll)
+        inputs, upstream = given(*tensors, ctx.options), plain(grad_nll)
         wanted = targets.to(torch.int64).contiguous()
         grads = [
-            torch.empty_like(t) if need else None for t, need in zip(given, needed, strict=True)
+            torch.empty_like(t) if need else None for t, need in zip(inputs, needed, strict=True)
         ]
         native.extension().backward(
-            *call(given, wanted, ctx.options),
+            *call(inputs, wanted, ctx.options),
             upstream.data_ptr(),
             *addresses_of_rows(lse),
-            *(0 if grad is None else grad.data_ptr() for grad in grads),
+            *map(native.address, grads),
         )
         return *grads, None, None
+
+
+def differentiable(loss, inputs, needed, grad_nll) -> list[Tensor | None]:
+    """Gradients through torch, so that they can be differentiated again."""
+    leaves = [t for t, need in zip(inputs, needed, strict=True) if need]
+    found = iter(torch.autograd.grad(loss, leaves, grad_nll, create_graph=True))
+    return [next(found) if need else None for need in needed]
 
 
 def plain(tensor: Tensor | None) -> Tensor | None:
     """Numbers in order, which the kernel may read."""
     return None if tensor is None else tensor.detach().contiguous()
+
+
+def given(hidden, words, bias, tau, a, b, options: Options) -> list[Tensor | None]:
+    """A problem as the kernel may read it, which takes the scale of inner products for an `a`."""
+    if options.kind == "inner":
+        a = torch.tensor([options.scale], dtype=torch.float32, device="cpu")
+    return [plain(t) for t in (hidden, words, bias, tau, a, b)]
 
 
 def addresses_of_rows(table: Tensor) -> list[int]:
@@ -283,17 +327,15 @@ def call(
     """What both passes of the kernel ask for: hidden, words, bias, tau, a, b and the rest."""
     hidden, words, _, tau, *_ = tensors
     groups = 1 if tau is None else tau.shape[0]
-    work = hidden.shape[0] * words.numel()
-    threads = max(1, min(torch.get_num_threads(), work // THREAD_WORK))
     return (
         native.isa(),
-        threads,
+        native.threads_for(hidden.shape[0] * words.numel()),
         KINDS[options.kind],
         hidden.shape[0],
         words.shape[0],
         hidden.shape[1],
         groups,
-        *(0 if t is None else t.data_ptr() for t in tensors),
+        *map(native.address, tensors),
         targets.data_ptr(),
         IGNORE,
         options.label_smoothing,
@@ -302,11 +344,3 @@ def call(
         vocabulary,
         options.bfloat16,
     )
-
-
-def _differentiable_gradients(tensors, targets, options, needed, grad_nll) -> list[Tensor | None]:
-    """The same gradients through torch, so that they can be differentiated again."""
-    loss = _torch_nll(*tensors, targets, options)
-    wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(loss, wanted, grad_nll, create_graph=True))
-    return [next(found) if need else None for need in needed]

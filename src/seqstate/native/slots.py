@@ -10,7 +10,6 @@ from seqstate import native
 
 MOST_WIDTH = 256  # of a head, as in slots.h
 PIECE = 16  # tokens read at once, as in slots.h
-THREAD_WORK = 1 << 22  # numbers of slots written that are worth another thread
 
 
 def fits(*tensors: Tensor) -> bool:
@@ -37,7 +36,7 @@ def mix(
         batch, heads, slots, both = held.shape
         share = held.new_empty(batch, heads, pieces, slots, PIECE)
         marks = held.new_empty(batch, heads, pieces, slots, both)
-    outs = map(_address, (mixed, after, share, marks))
+    outs = map(native.address, (mixed, after, share, marks))
     _done(native.extension().slots_mix(*_problem(inputs), *outs))
     return mixed, after, share, marks
 
@@ -48,23 +47,18 @@ def mix_back(
     """Gradients of the five inputs of `mix`, in their order."""
     to_mixed, to_after = to_mixed.contiguous(), to_after.contiguous()
     outs = tuple(map(torch.empty_like, inputs))
-    given = map(_address, (share, marks, to_mixed, to_after, *outs))
+    given = map(native.address, (share, marks, to_mixed, to_after, *outs))
     _done(native.extension().slots_mix_back(*_problem(inputs), *given))
     return outs
 
 
 def _problem(inputs: tuple[Tensor, ...]) -> tuple[int, ...]:
     batch, time, heads, width = inputs[0].shape
-    assert all(part.is_contiguous() for part in inputs)
+    assert all(part.is_contiguous() and part.dtype == torch.float32 for part in inputs)
     slots = inputs[3].shape[3]
-    work = 2 * batch * time * heads * width * slots
-    threads = max(1, min(torch.get_num_threads(), work // THREAD_WORK))
-    return native.isa(), threads, batch, time, heads, slots, width, *map(_address, inputs)
+    threads = native.threads_for(2 * batch * time * heads * width * slots)
+    return native.isa(), threads, batch, time, heads, slots, width, *map(native.address, inputs)
 
 
 def _done(status: int) -> None:
     assert status == 0, status
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
