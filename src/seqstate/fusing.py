@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqstate.core.model import device_of
+from seqstate.core.record import replace_folder
 from seqstate.evaluate import Evaluation
 from seqstate.fusion import Fusion, FusionConfig, features, geometric
 from seqstate.text.overlap import overlap
@@ -269,11 +270,7 @@ def save_whole(fused: Trained, out: Path) -> Path:
     """Save as `out`, in the place of a fusion that may be there; interrupted, `out` is as it was."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        made = fused.save(Path(scratch) / "new")
-        if out.exists():
-            out.rename(Path(scratch) / "old")
-        made.rename(out)
-    return out
+        return replace_folder(fused.save(Path(scratch) / "new"), out)
 
 
 def _all(trained: Trained) -> Iterator[Trained]:

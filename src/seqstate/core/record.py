@@ -152,12 +152,29 @@ def write_atomic(path: Path, data: bytes) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:  # a full disk is not to stay full of this
+        temporary.unlink(missing_ok=True)
+        raise
     return path
+
+
+def replace_folder(made: Path, place: Path) -> Path:
+    """Move a folder to `place`; what stands there goes beside `made`, and back if that cannot be."""
+    former = made.with_name("former")
+    try:
+        if place.exists():
+            place.rename(former)
+        return made.rename(place)
+    except BaseException:
+        if former.exists() and not place.exists():
+            former.rename(place)
+        raise
 
 
 def write_json(path: Path, data: Any) -> Path:

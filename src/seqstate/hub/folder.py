@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
+from seqstate.core.record import replace_folder
 from seqstate.hub.files import SHIM
 from seqstate.hub.model import SeqstateForCausalLM
 from seqstate.hub.tokenizer import SeqstateTokenizer
@@ -27,10 +27,7 @@ def to_folder(source: str | Path, target: str | Path) -> Path:
         made = Path(scratch) / "made"
         model.save_pretrained(made)
         tokenizer.save_pretrained(made)
-        if target.exists():
-            target.replace(Path(scratch) / "former")
-        shutil.move(made, target)
-    return target
+        return replace_folder(made, target)
 
 
 def replaceable(target: Path) -> bool:
