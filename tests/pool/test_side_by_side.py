@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,6 +70,15 @@ def test_a_run_that_keeps_dying_is_named_and_the_others_are_kept(pool, tmp_path)
         side_by_side(dies, tasks, pool=pool, done=results.append)
     assert len(list((tmp_path / "b").iterdir())) == 3
     assert "a" in results
+
+
+def test_a_process_that_is_gone_is_no_reason_against_stopping_the_others(pool):
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    handle = Future()
+    pool._busy[handle] = SimpleNamespace(_processes={gone.pid: gone})
+    pool.stop([handle])
+    del pool._busy[handle]
 
 
 INTERRUPTED = """

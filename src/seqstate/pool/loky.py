@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from typing import Any
 
 from joblib.externals.loky import ProcessPoolExecutor
@@ -65,7 +66,8 @@ class Loky(Pool):
     def stop(self, handles: Sequence[Future]) -> None:
         for handle in handles:
             for pid in list(self._busy[handle]._processes):
-                os.kill(pid, signal.SIGINT)
+                with suppress(ProcessLookupError):  # it is lost, which is not why we stop
+                    os.kill(pid, signal.SIGINT)
 
     def close(self) -> None:
         for executor in [*self._idle, *self._busy.values()]:
