@@ -316,8 +316,9 @@ class _Loop:
 
     def _restore(self, place: Path) -> None:
         numbers = checkpoint.numbers_of(place)
-        if numbers["config"] != self.config.to_json():
-            changed = [k for k, v in self.config.to_json().items() if numbers["config"].get(k) != v]
+        before, now = numbers["config"], self.config.to_json()
+        if before != now:
+            changed = [k for k in before | now if k not in now or before.get(k) != now[k]]
             raise ValueError(
                 f"{self.folder} holds an unfinished run with other settings "
                 f"({', '.join(changed)} differ); give the same ones, or another --out"

@@ -122,6 +122,16 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         fit(model(config()), text(), text(600, 1), config(lr=1e-4), folder=tmp_path, resume=True)
 
 
+def test_a_checkpoint_of_another_version_names_the_setting_that_is_gone(tmp_path, monkeypatch):
+    with monkeypatch.context() as former, pytest.raises(Killed):
+        known = RunConfig.to_json
+        former.setattr(RunConfig, "to_json", lambda config: known(config) | {"momentum": 0.9})
+        fit(model(config()), text(), text(600, 1), config(), folder=tmp_path,
+            watch=killed_after(9), checkpoint_seconds=0)  # fmt: skip
+    with pytest.raises(ValueError, match="with other settings .momentum differ"):
+        fit(model(config()), text(), text(600, 1), config(), folder=tmp_path, resume=True)
+
+
 def test_a_counted_model_is_estimated_in_one_pass():
     settled = RunConfig(state="ngram(order=3)", energy=None, corpus="test")
     counted = build_model("ngram(order=3)", vocab_size=VOCAB)
