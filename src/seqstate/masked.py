@@ -31,6 +31,7 @@ from seqstate.core.model import count_parameters, device_of
 from seqstate.core.record import Reading, RunConfig, write_json
 from seqstate.masking import MaskedLM, build_masked, pseudo_likelihood
 from seqstate.ranks import Alone, Ranks
+from seqstate.run import log_unigram
 from seqstate.text.tokenizer import TextCodec, Tokenizer
 from seqstate.train import Progress, fit
 from seqstate.trained import ModelConfig, read_config, told, write_weights, written
@@ -141,8 +142,7 @@ def learn(
     torch.manual_seed(config.seed)
     described = ModelConfig.of(config, corpus.tokenizer)
     model = build(described)
-    counts = np.bincount(np.asarray(corpus.train), minlength=model.vocab_size) + 1.0
-    model.head.start_from(torch.from_numpy(np.log(counts / counts.sum()).astype(np.float32)))
+    model.head.start_from(torch.from_numpy(log_unigram(corpus.train, model.vocab_size)))
     if torch.cuda.is_available():
         model = model.cuda()
     training = {"resume": resume, "watch": watch, "checkpoint_seconds": checkpoint_seconds}
