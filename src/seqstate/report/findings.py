@@ -97,10 +97,6 @@ def tied(ladder: Ladder) -> list[Row]:
     return [row for row in others if contrast(best, row, ladder.score).told_apart is False]
 
 
-def _once(row: Row, score: str) -> bool:
-    return not row.counted and row.stats[score].count == 1
-
-
 def _untold(once: list[Row]) -> str:
     who = "Each was" if len(once) == 2 else f"{once[0].short} was"
     return (
