@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_model
 
 from seqstate.core.record import RunConfig, write_json
 from seqstate.energies import CodedHamming
@@ -34,6 +35,7 @@ from seqstate.errors import Interrupted
 from seqstate.model import NeuralLM, build_model
 from seqstate.text.store import Corpus, prepare
 from seqstate.train import fit
+from seqstate.trained import write_weights
 
 SIZES = ((16, 16), (32, 16), (16, 256), (32, 256))  # G and C
 FORMS = ("inner", "sigmoid")
@@ -95,16 +97,15 @@ class Cells:
                 )
 
         folder = self.folder(name)
-        kept = folder / "weights.pt"
+        kept = folder / "model.safetensors"
         if kept.exists():
-            model.load_state_dict(torch.load(kept, weights_only=True))
+            load_model(model, kept)
             return model.eval()
         fit(
             model, self.corpus.train, self.corpus.valid[: 64 * ROWS], config,
             folder=folder, resume=True, watch=watch,
         )  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), kept)
+        write_weights(folder, model.state_dict())
         return model
 
     def fresh(self, energy: str, seed: int) -> NeuralLM:
@@ -127,7 +128,7 @@ class Cells:
 
     def fitted(self, name: str, dense: NeuralLM, form: str, groups: int, codes: int) -> NeuralLM:
         """Its body, with codes in place of its head."""
-        kept = self.folder(name) / "head.pt"
+        kept = self.folder(name) / "model.safetensors"
         if not kept.exists():
             read = torch.from_numpy(np.asarray(self.corpus.train).astype(np.int64))
             counts = torch.bincount(read, minlength=dense.vocab_size)
@@ -137,8 +138,12 @@ class Cells:
             else:
                 head = CodedHamming.from_multi_hamming(*given, codes=codes)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(head, kept)
-        dense.head = torch.load(kept, weights_only=False)
+            write_weights(kept.parent, head.state_dict())
+        shape = {"width": dense.head.width, "vocab_size": dense.vocab_size, "groups": groups}
+        options = {"codes": codes, "form": form, "learn": "fixed", "project": form == "inner"}
+        with torch.random.fork_rng():  # the training that follows draws as if none was made
+            dense.head = CodedHamming(**shape, **options)
+        load_model(dense.head, kept)
         return dense
 
     def folder(self, name: str) -> Path:
