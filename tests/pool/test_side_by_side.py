@@ -73,12 +73,12 @@ def test_a_run_that_keeps_dying_is_named_and_the_others_are_kept(pool, tmp_path)
 
 
 def test_a_process_that_is_gone_is_no_reason_against_stopping_the_others(pool):
-    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        pass
-    handle = Future()
-    pool._busy[handle] = SimpleNamespace(_processes={gone.pid: gone})
+    handle, gone, other = Future(), subprocess.Popen(["true"]), subprocess.Popen(["sleep", "60"])
+    gone.wait()
+    pool._busy[handle] = SimpleNamespace(_processes={gone.pid: gone, other.pid: other})
     pool.stop([handle])
     del pool._busy[handle]
+    assert other.wait(10) == -signal.SIGINT
 
 
 INTERRUPTED = """

@@ -9,6 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def read_in_parts(model, x, cuts):
+    """The hidden vectors of a text that is read a few tokens at a time."""
+    state, parts = None, []
+    for part in x.split(cuts, 1):
+        out, state = model(part, state)
+        parts.append(out)
+    return torch.cat(parts, 1)
+
+
 def hidden_by_loops(model, x: Tensor, mix) -> Tensor:
     """What a stack of mixers should give for x from the start.
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws.grid import build_state
-from reference.mixers import hidden_by_loops, latent
+from reference.mixers import hidden_by_loops, latent, read_in_parts
 
 from seqstate.cli import main
 from seqstate.core import registry
@@ -32,14 +32,6 @@ SPECS = [
 def short_pieces(monkeypatch):
     """Several pieces in a text of few tokens."""
     monkeypatch.setattr("seqstate.states._slot_memory.PIECE", 4)
-
-
-def read_in_parts(model, x, cuts):
-    state, parts = None, []
-    for part in x.split(cuts, 1):
-        out, state = model(part, state)
-        parts.append(out)
-    return torch.cat(parts, 1)
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -29,14 +29,6 @@ def defined(model, spec, x):
     return mixers.hidden_by_loops(model, x, getattr(mixers, spec.partition("(")[0]))
 
 
-def read_in_parts(model, x, cuts):
-    state, parts = None, []
-    for part in x.split(cuts, 1):
-        out, state = model(part, state)
-        parts.append(out)
-    return torch.cat(parts, 1)
-
-
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("time", [1, 7, 70])
 def test_hidden_vectors_are_the_definition(spec, time):
@@ -61,7 +53,7 @@ def test_the_recurrence_is_the_parallel_form(name):
     model, x = build_state(name).double(), torch.randn(2, 100, 16, dtype=torch.float64)
     with torch.no_grad():
         whole = model(x)[0]
-        torch.testing.assert_close(read_in_parts(model, x, 1), whole, atol=1e-10, rtol=1e-10)
+        torch.testing.assert_close(mixers.read_in_parts(model, x, 1), whole, atol=1e-10, rtol=1e-10)
 
 
 @settings(max_examples=12)
@@ -75,7 +67,7 @@ def test_any_cuts_give_the_whole(spec, cuts):
     model = build_state(spec).double()
     x = torch.randn(2, sum(cuts), 16, dtype=torch.float64)
     with torch.no_grad():
-        parts, whole = read_in_parts(model, x, cuts), model(x)[0]
+        parts, whole = mixers.read_in_parts(model, x, cuts), model(x)[0]
     torch.testing.assert_close(parts, whole, atol=1e-10, rtol=1e-10)
 
 
