@@ -19,6 +19,18 @@ USED = {"inner": 3, "rbf": 5, "absolute": 3} | dict.fromkeys(
     DISTANCES, 5
 )  # inputs that a kind has, if not all six
 
+SHAPES = [  # rows, vocabulary, groups, numbers of a group
+    (1, 1, 1, 1),
+    (1, 70, 3, 5),
+    (50, 1, 2, 4),
+    (97, 130, 8, 8),
+    (101, 333, 2, 33),
+    (64, 257, 16, 2),
+    (13, 129, 16, 1),
+    (31, 99, 1, 63),
+    (200, 65, 4, 16),
+]
+
 
 @dataclass
 class Problem:

@@ -8,22 +8,11 @@ import pytest
 import torch
 
 from native import common
-from native.common import Problem, isas, problem, threads
+from native.common import SHAPES, Problem, isas, problem, threads
 from seqstate import native
 from seqstate.native import losses
 
 KINDS = ("inner", "sigmoid", "clamped", "rational")
-SHAPES = [  # rows, vocabulary, groups, numbers of a group
-    (1, 1, 1, 1),
-    (1, 70, 3, 5),
-    (50, 1, 2, 4),
-    (97, 130, 8, 8),
-    (101, 333, 2, 33),
-    (64, 257, 16, 2),
-    (13, 129, 16, 1),
-    (31, 99, 1, 63),
-    (200, 65, 4, 16),
-]
 
 
 class Short(Problem):

@@ -8,22 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from native.common import DISTANCES, KINDS, check, isas, problem, threads
+from native.common import DISTANCES, KINDS, SHAPES, check, isas, problem, threads
+from seqstate import native
 from seqstate.core.model import IGNORE
 from seqstate.native import cross_entropy_inner, cross_entropy_multi_hamming, losses
 from seqstate.native.tiles import ACTIVATIONS
-
-SHAPES = [  # rows, vocabulary, groups, numbers of a group
-    (1, 1, 1, 1),
-    (1, 70, 3, 5),
-    (50, 1, 2, 4),
-    (97, 130, 8, 8),
-    (101, 333, 2, 33),
-    (64, 257, 16, 2),
-    (13, 129, 16, 1),
-    (31, 99, 1, 64),
-    (200, 65, 4, 16),
-]
 
 
 @pytest.mark.parametrize("isa", isas())
@@ -99,8 +88,11 @@ def test_sides_too_far_for_powers_are_compared_pair_by_pair(kind, isa, monkeypat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ignored_rows_cost_nothing_and_may_be_anything(kind):
-    given = problem(kind, 37, 80, 2, 8)
+@pytest.mark.parametrize("fused", [True, False])
+def test_ignored_rows_cost_nothing_and_may_be_anything(kind, fused, monkeypatch):
+    if not fused:
+        monkeypatch.setattr(native, "usable", lambda *tensors: False)
+    given = problem(kind, 37, 80, 2, 8, z_loss=0.01)
     with torch.no_grad():
         given.inputs[0][given.targets == IGNORE] = float("nan")
     found, gradients = given.run()

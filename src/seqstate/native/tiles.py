@@ -128,6 +128,8 @@ def nll(
     z_loss: float,
 ) -> Float[Tensor, " R"]:
     """Cross-entropy per row in tiles of rows recomputed going back, with the two regularisers."""
+    # not even a NaN of a row that is ignored may reach a gradient
+    hidden = hidden.masked_fill((targets == IGNORE).unsqueeze(-1), 0.0)
     if not label_smoothing and not z_loss:
         return tiled_nll(logits_of, hidden, targets, vocab_size)
 
@@ -136,7 +138,8 @@ def nll(
         loss = F.cross_entropy(
             logits, wanted, reduction="none", ignore_index=IGNORE, label_smoothing=label_smoothing
         )
-        return loss + z_loss * logits.logsumexp(-1).square() * (wanted != IGNORE)
+        loss = loss + z_loss * logits.logsumexp(-1).square()
+        return loss.where(wanted != IGNORE, 0.0)
 
     tile = max(1, TILE // vocab_size)
     parts = zip(hidden.split(tile), targets.split(tile), strict=True)
