@@ -135,7 +135,10 @@ def add_training_options(parser, *, several_rates: bool = False) -> None:
     )
     group.add_argument("--eval-every", type=int, default=0, help="steps; 0: twenty times a run")
     group.add_argument(
-        "--patience", type=int, default=0, help="stop after so many validations without gain"
+        "--patience",
+        type=int,
+        default=0,
+        help="stop after so many validations without gain; what is annealed runs to its end",
     )
     group.add_argument(
         "--threads", type=int, default=DEFAULTS.threads, help="processor threads of a run"
