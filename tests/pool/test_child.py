@@ -70,6 +70,14 @@ def test_a_process_that_is_killed_is_told_of_and_replaced(tmp_path):
     assert ask(own_pid, tmp_path) not in (pid, os.getpid())
 
 
+def test_a_process_that_was_killed_while_it_was_idle_is_replaced_and_nothing_is_lost(tmp_path):
+    pid = ask(own_pid, tmp_path)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: _child.IDLE[0].poll() is not None)
+    assert ask(own_pid, tmp_path) not in (pid, os.getpid())
+    assert len(_child.IDLE) == 1
+
+
 def test_it_ends_when_its_parent_is_gone(tmp_path):
     pid = ask(own_pid, tmp_path)
     [child] = _child.IDLE

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cloudpickle
@@ -28,7 +29,7 @@ IDLE: list[subprocess.Popen] = []  # of this process
 
 def run(parcel: _away.Parcel, *, stopped: Callable[[], bool]) -> _away.Returned:
     """`_away.run` in a process of its own, which is interrupted once `stopped` says so."""
-    child = IDLE.pop() if IDLE else _begun()
+    child = _child()
     try:
         with _away.workspace() as place:
             returned, told = _answer(child, parcel, place, stopped)
@@ -47,7 +48,12 @@ def end_idle() -> None:
         _end(IDLE.pop())
 
 
-def _begun() -> subprocess.Popen:
+def _child() -> subprocess.Popen:
+    """One that is idle and alive, or a new one. Other threads look for theirs meanwhile."""
+    with suppress(IndexError):
+        while (child := IDLE.pop()).poll() is not None:
+            _end(child)
+        return child
     command = [sys.executable, "-m", __name__]
     return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
