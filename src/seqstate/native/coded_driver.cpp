@@ -216,7 +216,7 @@ void look_up_row(const CodedProblem& p, const float* tables, float* out) {
 
 int64_t coded_logits(const CodedProblem& p, const Isa& isa, const uint32_t* packed, bool fixed, float* out) {
   const int groups = (int)round_up(p.groups, kScanGroups);
-  Arena arena(packed ? groups * (int64_t)kScanCodes + fixed_bytes(groups) / 4 + 16 : 0);
+  Arena arena(groups * (int64_t)kScanCodes + fixed_bytes(groups) / 4 + 16);
   if (!arena.ok()) return 1;
   float* tables = arena.take(groups * (int64_t)kScanCodes);
   FixedTables in_fixed{tables, groups, arena.take<uint8_t>(fixed_bytes(groups)), 0.0f, 0.0f};

@@ -4,11 +4,11 @@
 #include <math.h>
 
 #include "coded_job.h"
+#include "inline.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vbmi,avx512vnni")))
-#define INLINE inline __attribute__((always_inline))
 
 namespace seqstate {
 

@@ -59,9 +59,9 @@ INLINE void word_gradient(const Job& job, float* grad_words_t, const uint32_t* r
   for (int rb = 0; rb < row_blocks; ++rb, rows += (int64_t)job.width * (MR / 2))
     for (int i = 0; i < MR / 2; ++i, grad += NB) {
       __m512i value[NR];
-      for (int j = 0; j < NR; ++j) value[j] = load_pairs(grad + j * L);
+      for (int j = 0; j < NR; ++j) value[j] = load_factors(grad + j * L);
       for (int k = 0; k < Count; ++k) {
-        const __m512i hidden = set1_pair(rows[k * (MR / 2) + i]);
+        const __m512i hidden = set1_factor(rows[k * (MR / 2) + i]);
         for (int j = 0; j < NR; ++j) acc[k][j] = add_products(acc[k][j], hidden, value[j]);
       }
     }
@@ -86,73 +86,7 @@ static void word_gradients(const Job& job, int first_row, const Slice& s, float*
   }
 }
 
-// Whole vectors of dimensions: grad_hidden[row][slot] += sum_words grad[row][word] * word[slot].
-template <int ROWS, int SLOTS>
-INLINE void hidden_gradient(float* out, const uint32_t* words_p, const uint32_t* grad, int tile_rows, int slot_stride,
-                            int word_blocks) {
-  F acc[ROWS][SLOTS];
-  for (int i = 0; i < ROWS; ++i)
-    for (int s = 0; s < SLOTS; ++s) acc[i][s] = load(out + ((int64_t)s * tile_rows + i) * L);
-  for (int vb = 0; vb < word_blocks; ++vb, grad += (int64_t)tile_rows * HALF)
-    for (int v = 0; v < HALF; ++v, words_p += L) {
-      __m512i word[SLOTS];
-      for (int s = 0; s < SLOTS; ++s) word[s] = load_pairs(words_p + (int64_t)s * slot_stride);
-      for (int i = 0; i < ROWS; ++i) {
-        const __m512i value = set1_pair(grad[i * HALF + v]);
-        for (int s = 0; s < SLOTS; ++s) acc[i][s] = add_products(acc[i][s], value, word[s]);
-      }
-    }
-  for (int i = 0; i < ROWS; ++i)
-    for (int s = 0; s < SLOTS; ++s) store(out + ((int64_t)s * tile_rows + i) * L, acc[i][s]);
-}
-
-// Groups narrower than a vector: Q pairs of words share it; their lanes are summed at the end, Q rows to a vector.
-template <int Q>
-INLINE void hidden_gradient_shared(float* out, const uint32_t* words_p, const uint32_t* grad, int tile_rows,
-                                   int word_blocks) {
-  constexpr int ROWS = Q > 4 ? 8 : 12;
-  F acc[ROWS];
-  for (int i = 0; i < ROWS; ++i) acc[i] = set1(0.0f);
-  for (int vb = 0; vb < word_blocks; ++vb, grad += (int64_t)tile_rows * HALF)
-    for (int v = 0; v < HALF; v += Q, words_p += L) {
-      const __m512i word = load_pairs(words_p);
-      for (int i = 0; i < ROWS; ++i) {
-        const F value = load_repeated<Q>(reinterpret_cast<const float*>(grad + i * HALF + v));
-        acc[i] = add_products(acc[i], _mm512_castps_si512(value), word);
-      }
-    }
-  for (int left = ROWS; left > ROWS / Q; left /= 2)
-    for (int i = 0; i < left / 2; ++i) acc[i] = pair_sums(acc[2 * i], acc[2 * i + 1]);
-  for (int i = 0; i < ROWS / Q; ++i) store(out + i * L, add(load(out + i * L), acc[i]));
-}
-
-static void hidden_gradients(const Job& job, float* grad_hidden, const Slice& s, const float*, int group, int rows,
-                             int word_blocks) {
-  const int wide = padded_group(job.group_width, L), tile = job.tile_rows;
-  const uint32_t* words_p = reinterpret_cast<const uint32_t*>(s.words_p) + (int64_t)group * wide * job.tile_words / 2;
-  const uint32_t* grad = gradient_word_pairs(job, s);
-  float* out = grad_hidden + (int64_t)group * wide * tile;
-  if (wide >= L) {
-    const int slot_stride = job.tile_words / 2 * L, slots = wide / L;
-    for (int i = 0; i < rows; i += HR) {
-      int slot = 0;
-      for (; slot + 2 <= slots; slot += 2)
-        hidden_gradient<HR, 2>(out + ((int64_t)slot * tile + i) * L, words_p + (int64_t)slot * slot_stride,
-                               grad + i * HALF, tile, slot_stride, word_blocks);
-      if (slot < slots)
-        hidden_gradient<HR, 1>(out + ((int64_t)slot * tile + i) * L, words_p + (int64_t)slot * slot_stride,
-                               grad + i * HALF, tile, slot_stride, word_blocks);
-    }
-    return;
-  }
-  const int shared = L / wide, step = shared > 4 ? 8 : 12;
-  for (int i = 0; i < rows; i += step) {
-    float* at = out + i * wide;
-    if (shared == 8) hidden_gradient_shared<8>(at, words_p, grad + i * HALF, tile, word_blocks);
-    if (shared == 4) hidden_gradient_shared<4>(at, words_p, grad + i * HALF, tile, word_blocks);
-    if (shared == 2) hidden_gradient_shared<2>(at, words_p, grad + i * HALF, tile, word_blocks);
-  }
-}
+INLINE const Factor* row_gradients(const Job& job, const Slice& s, const float*) { return gradient_word_pairs(job, s); }
 
 // Q pairs of words to a vector: lane = dimension * Q + pair % Q
 static void pack_shared(const Job& job, const Slice& s, uint32_t* out, int group, int words) {

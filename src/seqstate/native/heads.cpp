@@ -1,15 +1,9 @@
 #include "heads.h"
 
+#include "inline.h"
+
 #include <math.h>
 #include <string.h>
-
-#if defined(_MSC_VER)
-#define INLINE __forceinline
-#define RESTRICT __restrict
-#else
-#define INLINE inline __attribute__((always_inline))
-#define RESTRICT __restrict__
-#endif
 
 // One copy for each of these processors, the best chosen when the library is loaded (which happens before the
 // thread sanitiser is ready for it).
@@ -38,8 +32,8 @@ INLINE float dot(const float* x, const float* y, int width) {
 }
 
 // y = factor (x turned by +- angle); sign 1 forwards, -1 back.
-INLINE void turned(const float* RESTRICT x, const float* RESTRICT turn, float factor, float sign, int width,
-                   float* RESTRICT y) {
+INLINE void turned(const float* __restrict x, const float* __restrict turn, float factor, float sign, int width,
+                   float* __restrict y) {
   if (!turn) {
     for (int i = 0; i < width; ++i) y[i] = factor * x[i];
     return;

@@ -24,26 +24,9 @@ namespace avx512_bf16 {
 #include "pack.h"
 #include "statistics.h"
 #include "slice.h"
+#include "passes.h"
 
-static void forward(const Job& job, const Slice& s) {
-  switch (job.kind) {
-    case kInner: return forward_slice<Identity>(job, s);
-    case kSigmoid: return forward_slice<Sigmoid>(job, s);
-    case kClampedLinear: return forward_slice<ClampedLinear>(job, s);
-    default: return forward_slice<Rational>(job, s);
-  }
-}
-
-static void backward(const Job& job, const Slice& s) {
-  switch (job.kind) {
-    case kInner: return backward_slice<Identity>(job, s);
-    case kSigmoid: return backward_slice<Sigmoid>(job, s);
-    case kClampedLinear: return backward_slice<ClampedLinear>(job, s);
-    default: return backward_slice<Rational>(job, s);
-  }
-}
-
-static const Passes passes = {forward, backward};
+static const Passes passes = {product_forward, product_backward};
 }  // namespace avx512_bf16
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -81,6 +81,28 @@ constexpr bool same<A, A> = true;
 
 #include SEQSTATE_PRODUCTS
 
+// acc[i][j] = start(i, j) + scale of the group * sum over it of row i * word vector j
+template <class Start>
+INLINE void product(const Job& job, int group, F (&acc)[MR][NR], const Factor* rows, const Factor* words, int depth,
+                    Start start) {
+  for (int i = 0; i < MR; ++i)
+    for (int j = 0; j < NR; ++j) acc[i][j] = kScaled ? start(i, j) : set1(0.0f);
+  for (int k = 0; k < depth; ++k) {
+    Factors word[NR];
+    for (int j = 0; j < NR; ++j) word[j] = load_factors(words + j * L);
+    for (int i = 0; i < MR; ++i) {
+      const Factors value = set1_factor(rows[i]);
+      for (int j = 0; j < NR; ++j) acc[i][j] = add_products(acc[i][j], value, word[j]);
+    }
+    rows += MR;
+    words += NB;
+  }
+  if constexpr (kScaled) return;
+  const F scale = set1(job.row_scale[group]);
+  for (int i = 0; i < MR; ++i)
+    for (int j = 0; j < NR; ++j) acc[i][j] = fma(scale, acc[i][j], start(i, j));
+}
+
 // Logits (base 2) of a block of rows and words, which start as the bias.
 INLINE void score_inner(const Job& job, const Factor* rows, const Factor* words, const float* bias, float* out) {
   F logit[MR][NR];
@@ -179,3 +201,4 @@ struct GroupSums {
 enum Source { kReady, kSlopes, kPeaks };  // where a group's gradients come from
 
 #include SEQSTATE_GRADIENTS
+#include "hidden.h"

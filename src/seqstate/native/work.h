@@ -1,5 +1,6 @@
 // What every driver of kernels needs: aligned working memory, and work shared out to threads.
 #pragma once
+#include <cassert>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -33,6 +34,7 @@ class Arena {
   T* take(int64_t count) {
     T* piece = reinterpret_cast<T*>(next_);
     next_ += round_up(count * (int64_t)sizeof(T), 64);
+    assert(next_ <= static_cast<char*>(memory_) + size_);  // of what the plan said
     return piece;
   }
 
