@@ -164,9 +164,8 @@ def scored(kernel, problem: tuple, targets: Tensor, vocab_size: int) -> tuple[Te
 
     Raises IndexError for a target that the kernel found outside the vocabulary.
     """
-    nll, lse = (
-        torch.empty(*n, len(targets), dtype=torch.float32, device="cpu") for n in ((), (2,))
-    )
+    nll = torch.empty(len(targets), dtype=torch.float32, device="cpu")
+    lse = nll.new_empty(2, len(targets))
     status = kernel(*problem, nll.data_ptr(), *addresses_of_rows(lse))
     if status < 0:
         row = -1 - status
@@ -205,7 +204,7 @@ def checked(label_smoothing: float, z_loss: float) -> tuple[float, float]:
     return float(label_smoothing), float(z_loss)
 
 
-def check_groups(scalars: list[Tensor], width: int, kind: str) -> None:
+def _check_groups(scalars: list[Tensor], width: int, kind: str) -> None:
     """Raises ValueError unless there is one of each scalar a group; of a distance, a group is one number."""
     for scalar in scalars:
         groups = scalar.numel()
@@ -222,7 +221,7 @@ def _nll(hidden, words, bias, tau, a, b, targets, options: Options) -> Tensor:
     """By the kernel where it can and is worth it."""
     check_sides(hidden, words, bias, words.shape[-1])
     check_targets(targets, len(hidden), hidden.device)
-    check_groups([t for t in (tau, a, b) if t is not None], hidden.shape[1], options.kind)
+    _check_groups([t for t in (tau, a, b) if t is not None], hidden.shape[1], options.kind)
     tensors = hidden, words, bias, tau, a, b
     fits = native.usable(*tensors)
     if options.kind == "inner":
