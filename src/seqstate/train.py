@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seqstate import checkpoint
 from seqstate.core.model import IGNORE, Counted, LanguageModel, device_of
-from seqstate.core.record import RunConfig
+from seqstate.core.record import RunConfig, write_atomic
 from seqstate.core.schedule import Scheduled
 from seqstate.core.state import State, detach
 from seqstate.errors import Diverged, Interrupted
@@ -348,10 +348,8 @@ class _Loop:
         if self.folder is None or not self.ranks.first:
             yield lambda point: None
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "metrics.jsonl"
         kept = "".join(json.dumps(point) + "\n" for point in self.outcome.curve)
-        path.write_text(kept, encoding="utf-8")
+        path = write_atomic(self.folder / "metrics.jsonl", kept.encode())
         with path.open("a", encoding="utf-8") as file:
 
             def write(point: dict) -> None:

@@ -10,6 +10,7 @@ import tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
+from seqstate.core.record import write_atomic
 from seqstate.hub.files import share_tokenizer
 from seqstate.text.tokenizer import BOUNDARIES, UNKNOWN
 
@@ -45,7 +46,7 @@ class SeqstateTokenizer(PreTrainedTokenizerFast):
         path = Path(save_directory) / "tokenizer_config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_atomic(path, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
         share_tokenizer(Path(save_directory))
         return written
 
