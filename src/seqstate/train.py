@@ -81,8 +81,11 @@ def fit(
     a step's tokens allow, and the targets are what is learnt.
     A MaskedLM learns the masked words of random windows.
     A counted model (n-gram) is estimated in one pass. ranks: the processes that call this together (None:
-    there is this one); see seqstate.distributed. Raises Interrupted, Diverged.
+    there is this one); see seqstate.distributed. Raises Interrupted, Diverged, and ValueError for numbers
+    that make no sense.
     """
+    if wrong := config.wrong():
+        raise ValueError(f"{wrong[0]} {getattr(config, wrong[0])!r} {wrong[1]}")
     material = material_of(model, train, valid, config, boundary, separator)
     if isinstance(model, Counted):
         return _count(model, train, material.check, boundary)

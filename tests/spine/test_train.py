@@ -114,6 +114,25 @@ def test_a_loss_that_is_not_finite_stops_with_a_clear_word(tmp_path):
         fit(model(settled), text(), text(600, 1), settled, folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": -3}, "steps -3 is not above 0"),
+        ({"steps": None, "seconds": 0.0}, "seconds 0.0 is not above 0"),
+        ({"seconds": 9.0}, "exactly one of the two is set"),
+        ({"batch_size": 0}, "batch_size 0 is not above 0"),
+        ({"dropout": 1.0}, r"dropout 1.0 is not in \[0, 1\)"),
+        ({"patience": -1}, "patience -1 is below 0"),
+        ({"precision": "float64"}, "precision 'float64' is none of auto, float32, bfloat16"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_before_anything_is_done(changes, said, tmp_path):
+    trained = model(config())
+    with pytest.raises(ValueError, match=said):
+        fit(trained, text(), text(600, 1), config(**changes), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     with pytest.raises(Killed):
         fit(model(config()), text(), text(600, 1), config(), folder=tmp_path,

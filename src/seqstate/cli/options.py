@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any
 
-from seqstate.core.record import RunConfig
+from seqstate.core.record import PRECISIONS, RunConfig
 
 DEFAULTS = RunConfig(state="", energy=None, corpus="")
 BORROWED = "hf:"  # what names a folder that Hugging Face's save_pretrained wrote
@@ -121,7 +121,7 @@ def add_training_options(parser, *, several_rates: bool = False) -> None:
     group.add_argument(
         "--precision",
         default=DEFAULTS.precision,
-        choices=["auto", "float32", "bfloat16"],
+        choices=PRECISIONS,
         help="of products",
     )
     group.add_argument(
@@ -171,25 +171,10 @@ def run_config(
         patience=options.patience,
         threads=options.threads,
     )
-    check(config)
+    if wrong := config.wrong():
+        name, why = wrong
+        raise ValueError(f"--{name.replace('_', '-')} {getattr(config, name)} {why}")
     return config
-
-
-def check(config: RunConfig) -> None:
-    """Raise ValueError, in one line, for numbers that make no sense."""
-    for name in ("batch_size", "context", "accumulate", "threads", "lr"):
-        value = getattr(config, name)
-        if not value > 0:
-            raise ValueError(f"--{name.replace('_', '-')} {value} is not above 0")
-    if not 0 <= config.dropout < 1:
-        raise ValueError(f"--dropout {config.dropout} is not in [0, 1)")
-    if not 0 <= config.warmup < 1:
-        raise ValueError(f"--warmup {config.warmup} is not in [0, 1)")
-    if not 0 <= config.min_lr <= 1:
-        raise ValueError(f"--min-lr {config.min_lr} is not in [0, 1]: it is a share of --lr")
-    for name in ("weight_decay", "clip", "eval_every", "patience"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(config, name)} is below 0")
 
 
 def add_budget_options(parser) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1  # of run.json; raised when a field changes its meaning
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,25 @@ class RunConfig:
     @property
     def tokens_per_step(self) -> int:
         return self.batch_size * self.context * self.accumulate
+
+    def wrong(self) -> tuple[str, str] | None:
+        """The first field whose value makes no sense, and why; None if all make some."""
+        if (self.steps is None) == (self.seconds is None):
+            return "steps", "does not go with seconds: exactly one of the two is set"
+        for name in ("steps", "seconds", "batch_size", "context", "accumulate", "threads", "lr"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                return name, "is not above 0"
+        for name in ("dropout", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                return name, "is not in [0, 1)"
+        if not 0 <= self.min_lr <= 1:
+            return "min_lr", "is not in [0, 1]: it is a share of the peak"
+        for name in ("weight_decay", "clip", "eval_every", "patience"):
+            if getattr(self, name) < 0:
+                return name, "is below 0"
+        if self.precision not in PRECISIONS:
+            return "precision", f"is none of {', '.join(PRECISIONS)}"
+        return None
 
     def replace(self, **changes: Any) -> RunConfig:
         return dataclasses.replace(self, **changes)
