@@ -6,6 +6,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import hub as transformers_hub
 
 from hub.local_hub import Hub
 from hub.rungs import FUSION, hub_model, ids, label
@@ -17,6 +18,8 @@ def hub(monkeypatch):
     server = Hub()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", server.address)
+    # transformers keeps the first it made, which asks a Hub that is gone for 46 seconds
+    monkeypatch.setattr(transformers_hub, "_hf_api", None, raising=False)
     template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     yield server
