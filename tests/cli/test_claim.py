@@ -43,12 +43,14 @@ def test_a_claim_on_text_runs_goes_on_and_is_judged_again_from_records(seqstate,
     assert len(found["table"]) == 2
 
 
-def test_a_claim_that_makes_its_own_data_runs(seqstate, tmp_path):
-    code, told, err = seqstate(
-        "claim", "large_vocabularies", "--effort", "small", "--out", tmp_path / "spam"
-    )
+@pytest.mark.parametrize(
+    ("name", "undecided"),
+    [("large_vocabularies", "too few records"), ("depth_composes", "wanted 2 seeds or more")],
+)
+def test_a_claim_that_makes_its_own_data_runs(seqstate, tmp_path, name, undecided):
+    code, told, err = seqstate("claim", name, "--effort", "small", "--out", tmp_path / "own")
     assert code == 0, err
-    assert "large_vocabularies undecided: too few records" in told
+    assert f"{name} undecided: {undecided}" in told
 
 
 @pytest.mark.parametrize(
