@@ -115,8 +115,9 @@ def test_a_trial_from_end_to_end(tmp_path):
         assert -40 < record.value("log_prob") < -5
     # all trees of a sentence have the same words under the same tags, so flattened is as it was: no spread
     assert found[0].value("error_10") < 1e-3 and found[0].value("needed") < 1e-3
-    assert 0 < found[1].value("stderr_100") < found[1].value("stderr_10")
-    assert found[1].value("error_100") < 1
+    # of bracketings drawn alike few are possible at all, and one of ten may be all there is
+    assert 0.1 < found[1].value("stderr_10") <= 1
+    assert 0.01 < found[1].value("error_100") < found[1].value("error_10")
     assert claim.verdict(found).holds is None
 
 
