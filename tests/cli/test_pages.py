@@ -42,7 +42,7 @@ NOT_RUN = {  # pattern of a command -> why it does not run here
     r"make( |$)": "runs this suite, or half an hour of it; make itself knows the target",
     r"(\.venv/bin/(python -m )?)?pytest": "runs this suite; what it names exists",
     r"seqstate claim \w+ (?!.*--report-only)": "takes hours, and minutes at --effort small; the real parser "
-    "understands it, the claim and the count of its texts are right, and test_claim.py runs two small",
+    "understands it, the claim and the count of its texts are right, and test_claim.py runs some small",
     r"(\S+=\S+ )*python benchmarks/": "minutes on an idle machine; its own parser understands it",
     r"torchrun ": "tests/cli/test_torchrun.py runs two ranks; here the real parser understands it",
     r"seqstate compare .*--cluster": "there is no such cluster here; tests/pool has its own, and the real "
