@@ -131,6 +131,6 @@ def test_text_and_too_few_sentences_are_refused(tmp_path):
     bank = tmp_path / "few.ptb"
     bank.write_text("\n".join(trees(40)))
     corpus = prepare([str(bank)], tokenizer="space", cache=tmp_path / "cache")
-    trial = SampledTrees().runs([corpus.id], "small", {})[0]
-    with pytest.raises(ValueError, match="has 4 held-out sentences of 5 to 10 words"):
+    trial = SampledTrees().runs([corpus.id], "full", {})[-1]
+    with pytest.raises(ValueError, match="has 0 held-out sentences of 31 to 40 words"):
         SampledTrees().measure(trial, {corpus.id: corpus}, tmp_path)
