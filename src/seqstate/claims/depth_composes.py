@@ -30,7 +30,7 @@ HOPS, LEARNT = 6, (2, 3, 4)  # LEARNT: k that must be solved by somebody before 
 TASK = f"khop(hops={HOPS}, length=32, mixed=True, symbols=4)"
 LAYERS = (1, 2, 3, 4)
 SOLVED, SEEDS = 0.95, 2
-EFFORTS = {"full": (3500, 3), "small": (4, 1)}  # steps, seeds
+EFFORTS = {"full": (3500, SEEDS), "small": (4, 1)}  # steps, seeds
 
 
 class DepthComposes(Claim):
