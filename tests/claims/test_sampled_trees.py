@@ -63,7 +63,7 @@ def test_one_length_that_fails_is_enough_to_fail():
     assert (
         "flattened, worst length: 100% within 1 %, 60% within 2 standard errors" in verdict.reason
     )
-    assert "0.1 nats would take 100 trees" in verdict.reason
+    assert "100 trees or more for 0.1 nats, a tree takes 0.5 times the exact sum" in verdict.reason
 
 
 def test_too_few_sentences_decide_nothing():

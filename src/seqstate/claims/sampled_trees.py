@@ -137,10 +137,10 @@ class SampledTrees(Claim):
             some = [row for row in rows if row["proposal"] == proposal]
             within, covered = (min(r[name] for r in some) for name in ("percent", "covered"))
             won += [proposal] if within >= WITHIN and covered >= COVERED else []
-            worst = max(row["needed"] for row in some)
+            worst, cost = (max(row[name] for row in some) for name in ("needed", "cost"))
             told.append(
                 f"{proposal}, worst length: {within:.0%} within 1 %, {covered:.0%} within 2 standard errors, "
-                f"0.1 nats would take {worst:,} trees"
+                f"{worst:,} trees or more for 0.1 nats, a tree takes {cost:.1f} times the exact sum"
             )
         return Verdict(bool(won), "; ".join(told), rows)
 
