@@ -283,7 +283,7 @@ class LinearHead(Head):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.vocab_size, self.width = layer.weight.shape
-        self.weight, self.bias = layer.weight, layer.bias
+        self.weight, self.bias = cast(nn.Parameter, layer.weight), layer.bias
 
     def forward(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         return F.linear(hidden, self.weight, self.bias)
