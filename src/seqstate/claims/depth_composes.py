@@ -30,7 +30,7 @@ HOPS, LEARNT = 6, (2, 3, 4)  # LEARNT: k that must be solved by somebody before 
 TASK = f"khop(hops={HOPS}, length=32, mixed=True, symbols=4)"
 LAYERS = (1, 2, 3, 4)
 SOLVED, SEEDS = 0.95, 2
-EFFORTS = {"full": (3500, SEEDS), "small": (4, 1)}  # steps, seeds
+EFFORTS = {"full": (3500, SEEDS, LAYERS), "small": (4, 1, LAYERS[:2])}  # steps, seeds, layers
 
 
 class DepthComposes(Claim):
@@ -51,7 +51,7 @@ class DepthComposes(Claim):
     def runs(
         self, corpora: Sequence[str], effort: str, done: Mapping[str, TrialRecord]
     ) -> list[Trial]:
-        steps, seeds = EFFORTS[effort]
+        steps, seeds, depths = EFFORTS[effort]
         common = {"task": TASK, "steps": steps, "batch_size": 64, "lr": 0.003, "min_lr": 0.05}
         return [
             Trial(
@@ -64,7 +64,7 @@ class DepthComposes(Claim):
                 seconds=steps * 0.016 * layers,
             )
             for seed in range(seeds)
-            for layers in LAYERS
+            for layers in depths
         ]
 
     def measure(
