@@ -109,7 +109,7 @@ def test_language_is_judged_by_the_mean():
 
 def test_variants_change_options_the_state_has():
     known = registry.options(registry.find("states", "hamming_rnn"))
-    assert set(BASE) == set(known) - {"width"}
+    assert set(BASE) == set(known) - {"width", "dropout"}  # short training: nothing to drop
     for changed in VARIANTS:
         assert len(changed) <= 1 or changed["compare"] == "none"
         assert all(BASE[name] != value for name, value in changed.items())

@@ -200,3 +200,11 @@ def test_bad_modes_are_refused_in_one_line(mode, words):
     with pytest.raises(ValueError, match=words) as caught:
         registry.build("states", "hard_attention", width=16, mode=mode)
     assert "\n" not in str(caught.value)
+
+
+def test_heads_of_neighbouring_seeds_draw_apart():
+    zero = torch.zeros(2, dtype=torch.int64)
+    first, second = gumbel(torch.zeros(2, 3, 20, 20), torch.arange(2), zero, layer=0, draw=0)
+    for head in range(3):
+        for other in range(3):
+            assert (first[head] == second[other]).float().mean() < 0.01

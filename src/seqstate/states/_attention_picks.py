@@ -119,7 +119,8 @@ def gumbel(
     head = torch.arange(heads, device=like.device)
     query = torch.arange(queries, device=like.device)
     key = torch.arange(keys, device=like.device) - (keys - queries)
-    word = _scramble(seed[:, None] + (layer << 20) + (draw << 10) + head)
+    # the seed first: added to the head, neighbouring seeds would share draws
+    word = _scramble(_scramble(seed)[:, None] + (layer << 20) + (draw << 10) + head)
     word = _scramble(word[:, :, None] + (read[:, None] + query)[:, None])
     word = _scramble(word[..., None] + (read[:, None] + key)[:, None, None])
     # 23 bits and a half: neither 0 nor, in float32, 1
