@@ -32,6 +32,7 @@ from seqstate.energies._bits import uneven
 from seqstate.energies._features import check_groups, feature_sum
 
 CLAMP = 30.0
+AT_ONCE = 1 << 18  # numbers of keys whose products with one query are all kept
 
 
 def _sigmoid(x: Tensor) -> Tensor:
@@ -96,11 +97,16 @@ class MultiHamming(Energy, HasBits, HasMisses, HasPenalty, Scheduled):
         self, query: Float[Tensor, "*Q T D"], keys: Float[Tensor, "*K C D"]
     ) -> Float[Tensor, "*E T C"]:
         squash = ACTIVATIONS[self.activation]
+        tau, a, b = self.scalars()
+        if query.shape[-2] == 1 and math.prod(keys.shape) <= AT_ONCE:
+            # one query, few keys (words left by a screen, a step of attention): all features in one go
+            pairs = (query * keys).unflatten(-1, (self.groups, -1)).sum(-1)
+            return (tau * squash(-(a * pairs + b))).sum(-1).unsqueeze(-2)
 
         def miss(query_g, keys_g, tau, a, b):
             return tau * squash(-_agreement(query_g, keys_g, a, b))
 
-        return feature_sum(miss, self.groups, query, keys, *self.scalars())
+        return feature_sum(miss, self.groups, query, keys, tau, a, b)
 
     def nll(
         self,
