@@ -241,6 +241,8 @@ class _Loop:
             nats = self.ranks.sum(self.check(self.model, share=self.ranks.share))
             bits = bits_of(self.model, self.valid)
         rate = self.optimiser.param_groups[0]["lr"]
+        if not math.isfinite(nats):
+            raise Diverged(self._divergence(rate))
         point = {
             "step": outcome.step,
             "tokens": outcome.step * config.tokens_per_step,

@@ -228,6 +228,7 @@ class Trained:
         for number, member in enumerate(self.members):
             member.save(folder / "members" / str(number))
         self.tokenizer.save(folder / "tokenizer.json")
+        (folder / "sketch.txt").unlink(missing_ok=True)  # that of a model which stood here
         if self.sketch:
             write_atomic(folder / "sketch.txt", self.sketch.encode())
         write_weights(folder, dict(_own(self.model).state_dict()))

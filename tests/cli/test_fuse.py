@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -95,6 +96,14 @@ def test_a_fusion_of_a_fusion_is_saved_and_loaded_to_the_bit(seqstate, models, t
     assert again.config == whole.config
     assert again.generate("The", tokens=9) == whole.generate("The", tokens=9)
     assert [member.sketch for member in again.members] == [m.sketch for m in whole.members]
+
+
+def test_a_model_saved_over_another_does_not_take_its_sketch(models, tmp_path):
+    found = Trained.load(models[0])
+    assert found.sketch
+    found.save(tmp_path / "model")
+    dataclasses.replace(found, sketch="").save(tmp_path / "model")
+    assert Trained.load(tmp_path / "model").sketch == ""
 
 
 def test_text_of_ones_own_teaches_and_measures(seqstate, models, tmp_path):

@@ -114,6 +114,17 @@ def test_a_loss_that_is_not_finite_stops_with_a_clear_word(tmp_path):
         fit(model(settled), text(), text(600, 1), settled, folder=tmp_path)
 
 
+def test_held_out_text_with_a_loss_that_is_not_finite_stops_it_too():
+    settled = config(tie=False)
+    torch.manual_seed(0)
+    broken = build_model(settled.state, settled.energy, vocab_size=VOCAB + 1, tie=False)
+    with torch.no_grad():
+        broken.embedding.weight[VOCAB] = math.nan  # a word that is held out alone
+    held_out = np.append(text(600, 1), [VOCAB, 0, 1]).astype(np.uint16)
+    with pytest.raises(Diverged, match="no longer a finite number at step 6"):
+        fit(broken, text(), held_out, settled)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
