@@ -30,7 +30,8 @@ from seqstate.core.record import Reading, RunConfig
 from seqstate.core.task import Batch
 from seqstate.run import start
 from seqstate.text.store import Corpus
-from seqstate.train import fit
+from seqstate.train import Outcome, fit
+from seqstate.trained import Trained
 
 TAIL = 0.1  # share of held-out tokens that are called rare
 SEEN, SECOND = 50, 0.5  # of a word with several modes: its count; second continuation over first
@@ -58,18 +59,8 @@ def read_text(
 ) -> list[Reading]:
     """Train and evaluate. Raises errors.Diverged and errors.Interrupted (then `folder` has a checkpoint)."""
     config = config_of(settings)
-    torch.set_num_threads(config.threads)
-    trained = start(config, corpus)
-    outcome = fit(
-        trained.model,
-        corpus.train,
-        corpus.valid,
-        config,
-        folder=folder,
-        resume=folder is not None,
-        boundary=corpus.tokenizer.boundary,
-        watch=None if tell is None else lambda progress: tell(progress.share),
-    )
+    trained = begun(config, corpus)
+    outcome = taught(trained, config, corpus, folder, tell)
     found = trained.evaluate_ids(corpus.valid, corpus.valid_bytes)
     whole = [one for one in found.readings() if one.name in ("nats_per_token", "perplexity")]
     words, before = np.asarray(corpus.valid[1:]), np.asarray(corpus.valid[:-1])
@@ -84,6 +75,32 @@ def read_text(
         Reading("cpu_seconds", outcome.cpu_seconds, "s"),
         *look(trained.model, corpus, instruments),
     ]
+
+
+def begun(config: RunConfig, corpus: Corpus) -> Trained:
+    """A model of this configuration that has learnt nothing yet, on the threads it asks for."""
+    torch.set_num_threads(config.threads)
+    return start(config, corpus)
+
+
+def taught(
+    trained: Trained,
+    config: RunConfig,
+    corpus: Corpus,
+    folder: Path | None,
+    tell: Callable[[float], None] | None = None,
+) -> Outcome:
+    """Train it on the corpus, going on from a checkpoint in `folder`. tell: called with the share done."""
+    return fit(
+        trained.model,
+        corpus.train,
+        corpus.valid,
+        config,
+        folder=folder,
+        resume=folder is not None,
+        boundary=corpus.tokenizer.boundary,
+        watch=None if tell is None else lambda progress: tell(progress.share),
+    )
 
 
 def look(model: LanguageModel, corpus: Corpus, instruments: Sequence[str]) -> list[Reading]:

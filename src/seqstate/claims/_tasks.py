@@ -7,14 +7,19 @@ its own, so that equal settings give equal batches for every model.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from seqstate.claims._language import config_of
+from seqstate.core import registry
 from seqstate.core.model import IGNORE, LanguageModel, count_parameters
 from seqstate.core.record import Reading, RunConfig
 from seqstate.core.task import Task
 from seqstate.errors import Diverged
+from seqstate.model import build_model
 from seqstate.optimise import adamw, learning_rate
 
 HELD_OUT = 1 << 30  # seeds from here on are never trained on
@@ -47,6 +52,20 @@ def train_on_task(
         if tell and step % 20 == 19:
             tell((step + 1) / config.steps)
     model.eval()
+
+
+def learnt(
+    settings: dict[str, Any], tell: Callable[[float], None] | None = None
+) -> tuple[LanguageModel, Task, float]:
+    """The state of a trial's settings under `inner`, trained on their task; and the CPU seconds it took."""
+    config = config_of({**settings, "energy": "inner", "corpus": settings["task"]})
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    task = registry.build("tasks", settings["task"])
+    model = build_model(config.state, config.energy, vocab_size=task.vocab_size)
+    began = time.process_time()
+    train_on_task(model, task, config, tell)
+    return model, task, time.process_time() - began
 
 
 def score_on_task(model: LanguageModel, task: Task, rows: int) -> list[Reading]:

@@ -10,21 +10,17 @@ is not solved was not learnt in so many steps; that it is impossible is not said
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seqstate.claims._language import config_of
-from seqstate.claims._tasks import HELD_OUT, train_on_task
-from seqstate.core import registry
+from seqstate.claims._tasks import HELD_OUT, learnt
 from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.model import IGNORE, LanguageModel, count_parameters
 from seqstate.core.record import Reading
 from seqstate.core.task import Task
-from seqstate.model import build_model
 
 HOPS, LEARNT = 6, (2, 3, 4)  # LEARNT: k that must be solved by somebody before anything is decided
 TASK = f"khop(hops={HOPS}, length=32, mixed=True, symbols=4)"
@@ -71,14 +67,7 @@ class DepthComposes(Claim):
         self, trial: Trial, corpora: Mapping[str, Any], folder: Path, tell: Any = None
     ) -> list[Reading]:
         wanted = trial.settings
-        config = config_of({**wanted, "energy": "inner", "corpus": wanted["task"]})
-        torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)
-        task = registry.build("tasks", wanted["task"])
-        model = build_model(config.state, config.energy, vocab_size=task.vocab_size)
-        began = time.process_time()
-        train_on_task(model, task, config, tell)
-        spent = time.process_time() - began
+        model, task, spent = learnt(wanted, tell)
         return [
             *by_hops(model, task, 2800),
             Reading("parameters", count_parameters(model), "1"),

@@ -9,21 +9,15 @@ learns nowhere, nothing is decided.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seqstate.claims._duel import SIDES, duel, finals
-from seqstate.claims._language import config_of
-from seqstate.claims._tasks import score_on_task, train_on_task
-from seqstate.core import registry
+from seqstate.claims._tasks import learnt, score_on_task
 from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.record import Reading
 from seqstate.core.state import state_bytes
-from seqstate.model import build_model
 
 TASKS = {f"mqar(length={4 * n}, pairs={n}, vocab={8 * n})": n for n in (2, 3, 4, 6)}
 LEARNT = 1.5  # pairs: half as many again as a guess among the values
@@ -72,14 +66,7 @@ class HammingRNNRecall(Claim):
         self, trial: Trial, corpora: Mapping[str, Any], folder: Path, tell: Any = None
     ) -> list[Reading]:
         wanted = trial.settings
-        config = config_of({**wanted, "energy": "inner", "corpus": wanted["task"]})
-        torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)
-        task = registry.build("tasks", wanted["task"])
-        model = build_model(config.state, config.energy, vocab_size=task.vocab_size)
-        began = time.process_time()
-        train_on_task(model, task, config, tell)
-        spent = time.process_time() - began
+        model, task, spent = learnt(wanted, tell)
         readings = score_on_task(model, task, 500)
         nats = next(one for one in readings if one.name == "nats_asked")
         carried = state_bytes(model.init_state(1))

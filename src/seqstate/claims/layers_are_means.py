@@ -26,13 +26,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqstate.claims._language import config_of, look
+from seqstate.claims._language import begun, config_of, look, taught
 from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.model import LanguageModel, count_parameters
 from seqstate.core.record import Reading
 from seqstate.model import NeuralLM, build_model
-from seqstate.run import start
-from seqstate.train import fit
 
 LAYERS = (1, 2, 3)
 OPTIONS = "heads=4, layers={}, width=64"
@@ -88,18 +86,8 @@ class LayersAreMeans(Claim):
     ) -> list[Reading]:
         corpus = corpora[trial.settings["corpus"]]
         config = config_of({**trial.settings, "eval_every": trial.settings["steps"]})
-        torch.set_num_threads(config.threads)
-        trained = start(config, corpus)
-        outcome = fit(
-            trained.model,
-            corpus.train,
-            corpus.valid,
-            config,
-            folder=folder,
-            resume=True,
-            boundary=corpus.tokenizer.boundary,
-            watch=None if tell is None else lambda progress: tell(progress.share / 2),
-        )
+        trained = begun(config, corpus)
+        outcome = taught(trained, config, corpus, folder, tell and (lambda share: tell(share / 2)))
         model = trained.model.eval()
         assert isinstance(model, NeuralLM)
         sharp = [

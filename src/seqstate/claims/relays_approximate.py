@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqstate.claims._language import config_of, settings_of
+from seqstate.claims._language import begun, config_of, settings_of, taught
 from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.model import count_parameters
 from seqstate.core.record import Reading, RunConfig
 from seqstate.core.task import Batch
 from seqstate.instruments.relay_error import RelayError
 from seqstate.match import match_width, parameters_of
-from seqstate.run import start
-from seqstate.train import fit
 
 FULL = "attention(heads=4, layers=2, width=96, window=256)"
 NODES = ("relay", "inducing", "gated_slots")
@@ -73,23 +71,13 @@ class RelaysApproximate(Claim):
     ) -> list[Reading]:
         corpus = corpora[trial.settings["corpus"]]
         config = _matched(config_of(trial.settings), corpus.tokenizer.vocab_size)
-        torch.set_num_threads(config.threads)
-        trained = start(config, corpus)
+        trained = begun(config, corpus)
         held = _held_out(corpus)
         at_start = [
             Reading(f"start_{one.name}", one.value, one.unit, one.count, one.stderr)
             for one in _errors(trained.model, held)
         ]
-        outcome = fit(
-            trained.model,
-            corpus.train,
-            corpus.valid,
-            config,
-            folder=folder,
-            resume=True,
-            boundary=corpus.tokenizer.boundary,
-            watch=None if tell is None else lambda progress: tell(progress.share),
-        )
+        outcome = taught(trained, config, corpus, folder, tell)
         found = trained.evaluate_ids(corpus.valid, corpus.valid_bytes).readings()
         return [
             *(one for one in found if one.name == "bits_per_byte"),

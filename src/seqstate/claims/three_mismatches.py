@@ -22,15 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqstate.claims._language import config_of, settings_of
+from seqstate.claims._language import begun, config_of, settings_of, taught
 from seqstate.core import registry
 from seqstate.core.claim import Claim, Trial, TrialRecord, Verdict
 from seqstate.core.energy import Head
 from seqstate.core.model import count_parameters
 from seqstate.core.record import Reading, RunConfig
 from seqstate.instruments._mean import mean_reading
-from seqstate.run import start
-from seqstate.train import fit
 
 STATE = "lstm(width=128)"
 CODED = (
@@ -89,18 +87,8 @@ class ThreeMismatches(Claim):
         self, trial: Trial, corpora: Mapping[str, Any], folder: Path, tell: Any = None
     ) -> list[Reading]:
         corpus, config = corpora[trial.settings["corpus"]], config_of(trial.settings)
-        torch.set_num_threads(config.threads)
-        trained = start(config, corpus)
-        outcome = fit(
-            trained.model,
-            corpus.train,
-            corpus.valid,
-            config,
-            folder=folder,
-            resume=True,
-            boundary=corpus.tokenizer.boundary,
-            watch=None if tell is None else lambda progress: tell(progress.share),
-        )
+        trained = begun(config, corpus)
+        outcome = taught(trained, config, corpus, folder, tell)
         found = trained.evaluate_ids(corpus.valid, corpus.valid_bytes).readings()
         readings = [one for one in found if one.name == "nats_per_token"]
         readings.append(Reading("parameters", count_parameters(trained.model), "1"))
